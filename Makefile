@@ -1,0 +1,33 @@
+# The two commands of the README: `make demo` and `make test`. Everything else is Snakemake's business.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+CORES ?= $(shell nproc)
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	@$(VENV)/bin/snakemake --cores $(CORES) demo --resources gpu=1
+	@echo "model card: adapters/demo/MODEL_CARD.md"
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest tests
+
+lint: $(READY)
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+	# mypy joins here once every stage stands
+	$(VENV)/bin/snakefmt --check Snakefile rules
+
+# llama.cpp alone of llama-cpp-python is needed, not its image models; pip caches the wheel that it builds.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "bbjspec needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 3; }
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked dependencies; the first time, llama-cpp-python is compiled, which takes about 8 minutes on 2 cores"
+	CMAKE_ARGS="-DLLAVA_BUILD=OFF $$CMAKE_ARGS" $(VENV)/bin/python -m pip install --quiet -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+clean:
+	rm -rf build .snakemake

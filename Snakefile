@@ -1,0 +1,37 @@
+# Experiments to model cards. What there is to do is decided by bbjspec.workflow; the rules only say how to start it.
+from bbjspec import workflow as bbjspec_workflow
+
+WORKFLOW = bbjspec_workflow.load(refresh=bool(config.get("refresh")))
+RUN = WORKFLOW.command("run")
+CHECK = WORKFLOW.command("check")
+
+
+wildcard_constraints:
+    digest="[0-9a-f]{16}",
+    experiment="[a-z0-9][a-z0-9._-]*",
+
+
+onstart:
+    WORKFLOW.prepare()
+
+
+rule all:
+    default_target: True
+    input:
+        WORKFLOW.targets(),
+
+
+for _name in WORKFLOW.experiments:
+
+    rule:
+        name:
+            _name
+        input:
+            WORKFLOW.target(_name),
+
+
+include: "rules/data.smk"
+include: "rules/model.smk"
+include: "rules/train.smk"
+include: "rules/eval.smk"
+include: "rules/card.smk"

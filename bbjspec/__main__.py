@@ -1,0 +1,3 @@
+from bbjspec.cli import entry
+
+entry()

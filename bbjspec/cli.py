@@ -1,0 +1,158 @@
+"""The command line: parse, call, print. Only `entry` catches errors, and only here become they exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bbjspec import __version__
+from bbjspec.errors import BadInput, BbjspecError, UsageError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    help="One YAML spec an experiment: check it, plan it, let Snakemake run it, read its card.",
+)
+
+LOOP = """bbjspec: one YAML spec an experiment
+  edit    experiments/v3.yaml
+  check   bbjspec check
+  plan    bbjspec plan
+  run     snakemake --cores 8 v3 --resources gpu=1
+  read    adapters/v3/MODEL_CARD.md"""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"bbjspec {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Without a command: the daily loop."""
+    if context.invoked_subcommand is None:
+        print(LOOP)
+
+
+def _root() -> Path:
+    root = Path.cwd()
+    if not (root / "experiments").is_dir():
+        raise UsageError("no folder experiments/ here; run bbjspec at the top of the project")
+    return root
+
+
+def _named(specs: list[str] | None) -> set[str] | None:
+    return {Path(spec).name.removesuffix(".yaml") for spec in specs} if specs else None
+
+
+@app.command()
+def check(
+    specs: Annotated[list[str] | None, typer.Argument(help="Names or files; all when none is given.")] = None,
+) -> None:
+    """Every error of every spec in one go. Example: bbjspec check v3"""
+    from bbjspec.plan import read_plan
+
+    plan = read_plan(_root())
+    names = _named(specs)
+    known = set(plan.experiments) | {file.removesuffix(".yaml") for file in plan.bad}
+    if names and names - known:
+        raise UsageError(
+            f"no such experiment: {', '.join(sorted(names - known))}; there are {', '.join(sorted(known))}"
+        )
+    findings = [
+        finding
+        for file, found in plan.bad.items()
+        if names is None or file.removesuffix(".yaml") in names
+        for finding in found
+    ]
+    if findings:
+        raise BadInput(findings)
+    good = [name for name in plan.experiments if names is None or name in names]
+    print(f"{len(good)} good: {', '.join(good)}" if good else "no experiments yet: write experiments/<name>.yaml")
+
+
+@app.command()
+def plan(
+    specs: Annotated[list[str] | None, typer.Argument(help="Names or files; all when none is given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+) -> None:
+    """Each experiment's stages, and what is to run. Example: bbjspec plan v3"""
+    from bbjspec.plan import read_plan
+
+    compiled = read_plan(_root())
+    names = _named(specs)
+    document: dict[str, dict[str, Any]] = {}
+    for name, experiment in compiled.experiments.items():
+        if names is not None and name not in names:
+            continue
+        needed = {stage.digest for stage in compiled.needed(experiment)}
+        document[name] = {
+            "state": compiled.experiment_state(experiment),
+            "stages": [
+                {
+                    "role": role,
+                    "kind": s.kind,
+                    "digest": s.digest,
+                    "state": compiled.state(s),
+                    "runs": s.digest in needed,
+                }
+                for role, s in experiment.roles.items()
+            ],
+        }
+    if as_json:
+        print(json.dumps(document, indent=2))
+    else:
+        for name, entry in document.items():
+            print(f"{name}: {entry['state']}")
+            for stage in entry["stages"]:
+                print(
+                    f"  {stage['role']:<14} {stage['digest']}  {stage['state']:<9}{'  runs' if stage['runs'] else ''}"
+                )
+    bad = [f for file, found in compiled.bad.items() if not names or file.removesuffix(".yaml") in names for f in found]
+    if bad:
+        raise BadInput(bad)
+
+
+@app.command()
+def run(stage_json: Annotated[Path, typer.Argument(help="The stage.json of one stage.")]) -> None:
+    """What the engines call: do one stage's work. Example: bbjspec run build/train/0123456789abcdef/stage.json"""
+    from bbjspec import store
+
+    store.run(stage_json)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
+)
+def cpl(context: typer.Context) -> None:
+    """The embedded checker with bbjcpl's own command line. Example: bbjspec cpl -N prog.bbj"""
+    from bbjspec.bbj.cpl import main as compile_files
+
+    raise typer.Exit(compile_files(context.args))
+
+
+def entry() -> None:
+    """The `bbjspec` command."""
+    try:
+        app()
+    except BbjspecError as error:
+        if "--debug" in sys.argv:
+            raise
+        if "run" not in sys.argv[1:2]:  # a stage has said it already, on the terminal and in its log
+            for line in str(error).splitlines():
+                print(f"bbjspec: {line}" if not isinstance(error, BadInput) else line, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

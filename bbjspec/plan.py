@@ -1,0 +1,251 @@
+"""experiments/*.yaml -> Plan: which stages there are, which are whole or published, which are to run.
+
+Planning writes nothing and loads no machine learning library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bbjspec.digest import FileHashes
+from bbjspec.errors import BadInput, BbjspecError, Finding
+from bbjspec.publish import LOCKFILE, Published, folder_document
+from bbjspec.sources import find_files, make_source
+from bbjspec.spec import Experiment, experiment_name, load_experiment
+from bbjspec.stage import Stage
+from bbjspec.store import is_whole
+
+MEMO = "build/hashes.json"
+
+
+@dataclass(frozen=True)
+class ExperimentPlan:
+    """One good experiment: its spec, its stages by role, and where they are published."""
+
+    name: str
+    spec: Experiment
+    roles: dict[str, Stage]
+
+    @property
+    def card(self) -> Stage:
+        """The last stage, on which all others lead."""
+        return self.roles["card"]
+
+    @property
+    def marker_directory(self) -> str:
+        """Where the publishing of this card is noted; the decision to publish is the plan's, not this file's."""
+        return f"build/publish/{self.name}/{self.card.digest}"
+
+    def publish_document(self) -> dict[str, Any]:
+        """The `stage.json` of publishing."""
+        role = self.roles
+        own = [role[r] for r in ("audit", "contamination", "train", "generate", "score", "compare", "card")]
+        base = self.spec.model.base.strip("./").replace("/", "--")
+        baseline = f"eval/baselines/{base}/{role['base_score'].digest}"
+        return {
+            "kind": "publish",
+            "digest": self.card.digest,
+            "experiment": self.name,
+            "description": " ".join(self.spec.description.split()),
+            "inputs": {"card": self.card.directory},
+            "folders": [
+                folder_document(baseline, [role["base_generate"], role["base_score"]], None),
+                folder_document(f"adapters/{self.name}", own, self.card),
+            ],
+        }
+
+
+@dataclass
+class Plan:
+    """All experiments of a project, compiled."""
+
+    root: Path
+    experiments: dict[str, ExperimentPlan]
+    bad: dict[str, list[Finding]]
+    published: Published
+    refresh: bool = False
+    stages: dict[str, Stage] = field(default_factory=dict)
+    _states: dict[str, str] = field(default_factory=dict)
+
+    def state(self, stage: Stage) -> str:
+        """`whole`, `published` or `to run`."""
+        if stage.digest not in self._states:
+            self._states[stage.digest] = (
+                "whole"
+                if is_whole(self.root / stage.directory)
+                else "published"
+                if stage.digest in self.published.stages
+                else "to run"
+            )
+        return self._states[stage.digest]
+
+    def experiment_state(self, experiment: ExperimentPlan) -> str:
+        """`published` (nothing to do), `outdated` (only bbjspec changed since), or `to run`."""
+        digest, lineage = self.published.cards.get(experiment.name, ("", ""))
+        if digest == experiment.card.digest:
+            return "published"
+        if lineage == experiment.card.lineage and not self.refresh:
+            return "outdated"
+        return "to run"
+
+    def inputs(self, stage: Stage) -> list[Stage]:
+        """The upstream stages that must be there before `stage` runs: none when it is whole or published itself."""
+        return list(stage.inputs.values()) if self.state(stage) == "to run" else []
+
+    def needed(self, experiment: ExperimentPlan) -> Iterator[Stage]:
+        """Stages that this experiment makes an engine run, upstream first, each once."""
+        if self.experiment_state(experiment) != "to run":
+            return
+        seen: set[str] = set()
+
+        def visit(stage: Stage) -> Iterator[Stage]:
+            if stage.digest in seen or self.state(stage) == "whole":
+                return
+            seen.add(stage.digest)
+            for upstream in self.inputs(stage):
+                yield from visit(upstream)
+            yield stage
+
+        # Publishing copies what each stage made, so each must be there, not only the card.
+        for stage in experiment.roles.values():
+            if stage.kind in ("audit", "contamination", "train", "generate", "score", "compare", "card"):
+                yield from visit(stage)
+
+
+def experiment_is_named(name: str) -> bool:
+    """Whether the name is one that an experiment may have."""
+    try:
+        return bool(experiment_name(Path(f"{name}.yaml")))
+    except BadInput:
+        return False
+
+
+def read_plan(root: Path, hashes: FileHashes | None = None, *, refresh: bool = False) -> Plan:
+    """Compile every spec under `experiments/`. A bad spec lands in `bad` and harms only itself."""
+    hashes = hashes or FileHashes(root / MEMO)
+    published = Published.read(root, hashes)
+    plan = Plan(root, {}, {}, published, refresh)
+    for path in sorted((root / "experiments").glob("*.yaml")):
+        shown = f"experiments/{path.name}"
+        try:
+            name = experiment_name(path)
+            experiment = compile_experiment(root, name, load_experiment(path, shown), shown, hashes, plan.stages)
+            for folder in (f"adapters/{name}",):
+                if folder in published.bad:
+                    raise BadInput(published.bad[folder])
+            plan.experiments[name] = experiment
+        except BadInput as error:
+            plan.bad[path.name] = list(error.findings) or [Finding(shown, 0, 0, "", str(error))]
+        except BbjspecError as error:
+            plan.bad[path.name] = [Finding(shown, 0, 0, "", str(error))]
+    return plan
+
+
+def compile_experiment(
+    root: Path, name: str, spec: Experiment, shown: str, hashes: FileHashes, interned: dict[str, Stage]
+) -> ExperimentPlan:
+    """The stages of one experiment. Each takes exactly what it consumes: that is what its digest sees.
+
+    Raises BadInput for a source file that is missing or broken.
+    """
+
+    def stage(kind: str, config: dict[str, Any], inputs: dict[str, Stage] | None = None, **sources: Any) -> Stage:
+        made = Stage(kind, config, inputs or {}, sources, resources)
+        return interned.setdefault(made.digest, made)
+
+    dump = spec.model_dump(mode="json")
+    resources = dump["resources"]
+    dataset = make_source(root, find_files(root, [spec.data.path], shown, "data.path"), "bytes", hashes)
+    prompts = find_files(root, spec.eval.prompts, shown, "eval.prompts")
+    template = make_source(root, find_files(root, [spec.card.template], shown, "card.template"), "bytes", hashes)
+    source = {view: make_source(root, prompts, view, hashes) for view in ("input", "checks", "leakage")}
+
+    model = {key: dump["model"][key] for key in ("base", "revision")} | {"recipe": _recipe(spec)}
+    judge = {key: dump["eval"]["compiler"][key] for key in ("name", "version")}
+    builtin = _builtin_version() if judge["name"] == "builtin" else None
+    max_length = dump["training"]["max_length"]
+    data = {key: value for key, value in dump["data"].items() if key != "path"}
+
+    tokenizer = stage("tokenizer", model)
+    audit = stage(
+        "audit",
+        {"compiler": judge, "builtin_version": builtin, "max_length": max_length},
+        {"tokenizer": tokenizer},
+        dataset=dataset,
+    )
+    split = stage("split", data | {"max_length": max_length}, {"tokenizer": tokenizer}, dataset=dataset)
+    contamination = stage("contamination", {}, {"split": split}, prompts=source["leakage"])
+    base = stage("base", model, {"tokenizer": tokenizer})
+    train = stage(
+        "train",
+        {"model": dump["model"], "lora": dump["lora"], "training": dump["training"]},
+        {"base": base, "tokenizer": tokenizer, "split": split},
+    )
+    sampling = {"model": dump["model"], "sampling": dump["eval"]["sampling"]}
+    judging = {
+        "compiler": judge,
+        "builtin_version": builtin,
+        "k": dump["eval"]["k"],
+        "n": dump["eval"]["sampling"]["n"],
+    }
+    models = {"base": base, "tokenizer": tokenizer}
+    base_generate = stage("generate", sampling | {"adapter": False}, models, prompts=source["input"])
+    generate = stage("generate", sampling | {"adapter": True}, models | {"train": train}, prompts=source["input"])
+    base_score = stage("score", judging, {"generate": base_generate}, prompts=source["checks"])
+    score = stage("score", judging, {"generate": generate}, prompts=source["checks"])
+    compare = stage(
+        "compare",
+        {"gate": dump["eval"]["gate"], "k": dump["eval"]["k"]},
+        {"base": base_score, "tuned": score, "contamination": contamination},
+    )
+    told = {key: dump[key] for key in ("model", "data", "lora", "training", "eval")}
+    told["eval"] = {key: value for key, value in told["eval"].items() if key != "compiler"} | {"compiler": judge}
+    card = stage(
+        "card",
+        {"spec": told},
+        {
+            "audit": audit,
+            "contamination": contamination,
+            "train": train,
+            "base_score": base_score,
+            "tuned_score": score,
+            "compare": compare,
+        },
+        template=template,
+    )
+    roles = {
+        "tokenizer": tokenizer,
+        "audit": audit,
+        "split": split,
+        "contamination": contamination,
+        "base": base,
+        "base_generate": base_generate,
+        "base_score": base_score,
+        "train": train,
+        "generate": generate,
+        "score": score,
+        "compare": compare,
+        "card": card,
+    }
+    return ExperimentPlan(name, spec, roles)
+
+
+def _recipe(spec: Experiment) -> dict[str, Any] | None:
+    """How an embedded base is built, so that another recipe is another base; None for real ones."""
+    if spec.model.source != "embedded":
+        return None
+    from bbjspec.embedded import recipe_config
+
+    return recipe_config(spec.model.base)
+
+
+def _builtin_version() -> int:
+    from bbjspec.bbj.compiler import BUILTIN_VERSION
+
+    return BUILTIN_VERSION
+
+
+__all__ = ["LOCKFILE", "ExperimentPlan", "Plan", "compile_experiment", "read_plan"]

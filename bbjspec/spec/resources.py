@@ -1,0 +1,15 @@
+"""`resources`: what a run may use. No part of any digest: it says where a result is made, not what it is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from bbjspec.spec.base import Section
+
+
+class ResourcesSpec(Section):
+    """The devices of one machine."""
+
+    gpu: Literal[0, 1] = Field(1, description="GPUs for training and generation; 0 runs both on the CPU.")

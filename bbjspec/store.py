@@ -1,0 +1,283 @@
+"""`build/` and what is published of it: manifests, locks, markers, adoption.
+
+A stage's directory is whole when `manifest.json` is there, written last by rename, and every file it lists has the size
+it says; `verify` also hashes. `done` is an empty marker for engines: it proves nothing and may be written or removed
+at any time. A lock on the directory makes a second `run` of one stage wait for the first instead of doubling it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import importlib
+import json
+import logging
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bbjspec.digest import sha256_file
+from bbjspec.errors import BadInput, BbjspecError, EnvironmentLacks, Finding, StageFailed
+from bbjspec.stage import KINDS, Source, Stage, StageRun
+
+MANIFEST, DONE, STAGE, LOG, LOCK = "manifest.json", "done", "stage.json", "stage.log", ".lock"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all: to a file beside it, synced, then renamed into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with scratch.open("w", encoding="utf-8") as stream:
+        stream.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    scratch.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file, or None when the file is missing or is no JSON: it then counts as not there."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether the manifest is there and each file that it lists has its size. Cheap: no hashing."""
+    manifest = read_json(directory / MANIFEST)
+    try:
+        return isinstance(manifest, dict) and all(
+            (directory / name).stat().st_size == entry["size"] for name, entry in manifest["files"].items()
+        )
+    except (OSError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def corrupted(directory: Path) -> list[str]:
+    """Names of the listed files that are missing or whose bytes are not those of the manifest; ["manifest.json"] when
+    there is no manifest. Reads everything."""
+    manifest = read_json(directory / MANIFEST)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        return [MANIFEST]
+    return sorted(
+        name
+        for name, entry in manifest["files"].items()
+        if not (directory / name).is_file() or sha256_file(directory / name) != entry["sha256"]
+    )
+
+
+def stage_document(stage: Stage, adopt: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What `stage.json` holds: all that `run` needs, in relative paths. `adopt` names published copies of outputs."""
+    return {
+        "kind": stage.kind,
+        "version": stage.version,
+        "digest": stage.digest,
+        "lineage": stage.lineage,
+        "config": stage.config,
+        "inputs": {role: upstream.directory for role, upstream in stage.inputs.items()},
+        "sources": {
+            role: {"files": source.files, "sha256": source.sha256, "view": source.view}
+            for role, source in stage.sources.items()
+        },
+        "resources": stage.resources,
+        "adopt": adopt,
+    }
+
+
+def prepare(root: Path, stage: Stage, adopt: Mapping[str, Any] | None = None) -> Path:
+    """Write the stage's `stage.json` unless it stands there already. Returns its path."""
+    path = root / stage.directory / STAGE
+    document = json.loads(json.dumps(stage_document(stage, adopt)))
+    if read_json(path) != document:
+        write_json(path, document)
+    return path
+
+
+@contextlib.contextmanager
+def locked(directory: Path, log: logging.Logger) -> Iterator[None]:
+    """Hold the directory for this process; wait, saying so, while another has it. A dead one's lock is freed."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / LOCK).open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            log.info("waiting: %s is already at work on this", stream.read().strip() or "another process")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.seek(0)
+        stream.truncate()
+        stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        stream.flush()
+        yield
+
+
+def read_stage(path: Path) -> tuple[Path, dict[str, Any]]:
+    """The project's root and the document of a `stage.json`. Raises BadInput when it is not one."""
+    path = path.resolve()
+    document = read_json(path)
+    if not isinstance(document, dict) or "kind" not in document or len(path.parents) < 4:
+        raise BadInput([Finding(str(path.name), 0, 0, "", "not a stage.json; the engines get theirs from the plan")])
+    return path.parents[3], document
+
+
+def run(path: Path, *, console: bool = True) -> None:
+    """Do a stage's work, or find it done. Raises what the stage raises, as BbjspecError; the log has the details."""
+    root, document = read_stage(path)
+    directory = path.resolve().parent
+    if document["kind"] == "publish":
+        from bbjspec import publish
+
+        publish.run(root, directory, document)
+        return
+    log = _logger(document, directory, console)
+    with locked(directory, log):
+        if (directory / MANIFEST).exists():
+            wrong = corrupted(directory)
+            if not wrong:
+                (directory / DONE).touch()
+                log.info("already whole")
+                return
+            log.info("made again: %s is not what the manifest says", wrong[0])
+            (directory / MANIFEST).unlink()
+        (directory / DONE).unlink(missing_ok=True)
+        started = time.monotonic()
+        try:
+            if document.get("adopt"):
+                _adopt(root, directory, document, log)
+            else:
+                _work(root, directory, document, log)
+        except BbjspecError as error:
+            log.error("%s", error)
+            raise
+        except OSError as error:
+            log.debug("details", exc_info=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+                lacking = EnvironmentLacks(f"{document['kind']}: {error.strerror}: {error.filename or directory.name}")
+                log.error("%s", lacking)
+                raise lacking from error
+            raise _unexpected(document, directory, log, error) from error
+        except Exception as error:
+            raise _unexpected(document, directory, log, error) from error
+        log.info("whole after %.1f s", time.monotonic() - started)
+
+
+def _unexpected(document: Mapping[str, Any], directory: Path, log: logging.Logger, error: Exception) -> StageFailed:
+    log.debug("details", exc_info=True)
+    said = " ".join(str(error).split())[:300]
+    failed = StageFailed(
+        f"{document['kind']} {document['digest']} failed: {type(error).__name__}: {said}; "
+        f"details in build/{document['kind']}/{directory.name}/{LOG}"
+    )
+    log.error("%s", failed)
+    return failed
+
+
+def _work(root: Path, directory: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
+    kind = document["kind"]
+    if kind not in KINDS or document["version"] != KINDS[kind].version:
+        raise StageFailed(f"{kind} {document['digest']} was planned by another version of bbjspec; plan again")
+    for role, upstream in document["inputs"].items():
+        if not is_whole(root / upstream):
+            raise StageFailed(f"{kind} {document['digest']}: its input {role} ({upstream}) is not whole; run again")
+    sources = {role: Source(tuple(s["files"]), s["sha256"], s["view"]) for role, s in document["sources"].items()}
+    _check_sources(root, kind, sources)
+    for name in (*KINDS[kind].outputs, *KINDS[kind].records):
+        # What a killed run left behind is no part of this one; only `work` carries over.
+        target = directory / name.rstrip("/")
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+    log.info("starts")
+    module = importlib.import_module(f"bbjspec.stages.{kind}")
+    module.run(
+        StageRun(
+            kind=kind,
+            digest=document["digest"],
+            root=root,
+            directory=directory,
+            config=document["config"],
+            inputs={role: root / upstream for role, upstream in document["inputs"].items()},
+            sources={role: [root / name for name in source.files] for role, source in sources.items()},
+            resources=document["resources"],
+            log=log,
+        )
+    )
+    _check_sources(root, kind, sources)
+    _finish(directory, document)
+
+
+def _check_sources(root: Path, kind: str, sources: Mapping[str, Source]) -> None:
+    from bbjspec.sources import source_digest
+
+    for role, source in sources.items():
+        if source_digest([root / name for name in source.files], source.view) != source.sha256:
+            raise StageFailed(f"{kind}: {role} ({', '.join(source.files)}) changed after the plan was made; run again")
+
+
+def _finish(directory: Path, document: Mapping[str, Any]) -> None:
+    kind = KINDS[document["kind"]]
+    files: dict[str, dict[str, Any]] = {}
+    for group, names in (("output", kind.outputs), ("record", kind.records)):
+        for name in names:
+            target = directory / name.rstrip("/")
+            found = sorted(p for p in target.rglob("*") if p.is_file()) if name.endswith("/") else [target]
+            for file in found:
+                if not file.is_file():
+                    raise StageFailed(f"{document['kind']} {document['digest']} made no {name}")
+                relative = file.relative_to(directory).as_posix()
+                files[relative] = {"sha256": sha256_file(file), "size": file.stat().st_size, "group": group}
+    shutil.rmtree(directory / "work", ignore_errors=True)
+    _seal(directory, document, files)
+
+
+def _seal(directory: Path, document: Mapping[str, Any], files: Mapping[str, Any]) -> None:
+    write_json(
+        directory / MANIFEST,
+        {key: document[key] for key in ("kind", "version", "digest", "lineage")} | {"files": files},
+    )
+    (directory / DONE).touch()
+
+
+def _adopt(root: Path, directory: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
+    """Take the published copies of a stage's outputs, whose hashes the lock file vouches for."""
+    from bbjspec.publish import verify_file
+
+    files: dict[str, dict[str, Any]] = {}
+    for name, entry in document["adopt"].items():
+        source, target = root / entry["path"], directory / name
+        verify_file(source, entry["path"], entry["sha256"], content=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        files[name] = {"sha256": entry["sha256"], "size": target.stat().st_size, "group": entry["group"]}
+    _seal(directory, document, files)
+    log.info("taken from what is published")
+
+
+class _Console(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.name.removeprefix('bbjspec.')}: {record.getMessage()}"
+
+
+def _logger(document: Mapping[str, Any], directory: Path, console: bool) -> logging.Logger:
+    log = logging.getLogger(f"bbjspec.{document['kind']} {document['digest'][:8]}")
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+        handler.close()
+    plain = logging.FileHandler(directory / LOG, encoding="utf-8")
+    plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
+    log.addHandler(plain)
+    if console:
+        terminal = logging.StreamHandler(sys.stderr)
+        terminal.setLevel(logging.INFO)
+        terminal.setFormatter(_Console())
+        log.addHandler(terminal)
+    return log

@@ -1,0 +1,105 @@
+"""All that the .smk files see of bbjspec. Loads no torch: parsing the Snakefile must stay fast."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bbjspec import plan as _plan
+from bbjspec import store
+from bbjspec.digest import FileHashes
+
+INVALID = "build/invalid/done"
+
+
+class Workflow:
+    """The plan, in the words of an engine: targets, inputs, and a command."""
+
+    def __init__(self, root: Path, *, refresh: bool = False) -> None:
+        self._hashes = FileHashes(root / _plan.MEMO)
+        self.root = root
+        self.plan = _plan.read_plan(root, self._hashes, refresh=refresh)
+        self._hashes.save()
+        for findings in self.plan.bad.values():
+            for finding in findings:
+                print(f"bbjspec: {finding}", file=sys.stderr)
+        self._drop_stale_markers()
+
+    def command(self, name: str) -> str:
+        """A bbjspec command for a rule's shell line: by this very Python, whatever PATH says there."""
+        return f"{shlex.quote(sys.executable)} -m bbjspec {name}"
+
+    @property
+    def experiments(self) -> list[str]:
+        """Names of all experiments that can be asked for, bad ones included: asking for those fails, and says why."""
+        bad = (name.removesuffix(".yaml") for name in self.plan.bad)
+        return sorted({*self.plan.experiments, *(name for name in bad if _plan.experiment_is_named(name))})
+
+    def target(self, name: str) -> list[str]:
+        """What `snakemake <name>` must bring about: the marker of publishing, or the lock file when all is done."""
+        experiment = self.plan.experiments.get(name)
+        if experiment is None:
+            return [INVALID]
+        if self.plan.experiment_state(experiment) != "to run":
+            return [f"adapters/{name}/{_plan.LOCKFILE}"]
+        return [f"{experiment.marker_directory}/{store.DONE}"]
+
+    def targets(self) -> list[str]:
+        """What `rule all` must bring about."""
+        invalid = [INVALID] if self.plan.bad else []
+        return sorted({path for name in self.plan.experiments for path in self.target(name)}) + invalid
+
+    def inputs(self, kind: str) -> Callable[[Any], list[str]]:
+        """The input function of a kind's rule: markers of the upstream stages, none when the stage is there already.
+
+        A digest that is no longer planned (an engine's node reads the Snakefile again) is looked up in its stage.json.
+        """
+
+        def markers(wildcards: Any) -> list[str]:
+            stage = self.plan.stages.get(wildcards.digest)
+            if stage is not None:
+                return [f"{upstream.directory}/{store.DONE}" for upstream in self.plan.inputs(stage)]
+            document = store.read_json(self.root / "build" / kind / wildcards.digest / store.STAGE) or {}
+            if document.get("adopt") or store.is_whole(self.root / "build" / kind / wildcards.digest):
+                return []
+            return [f"{directory}/{store.DONE}" for directory in document.get("inputs", {}).values()]
+
+        return markers
+
+    def publish_inputs(self, wildcards: Any) -> list[str]:
+        """The input function of publishing: every stage whose files are placed."""
+        experiment = self.plan.experiments.get(wildcards.experiment)
+        if experiment is None or experiment.card.digest != wildcards.digest:
+            return []
+        placed = experiment.publish_document()["folders"]
+        return sorted({f"build/{s['kind']}/{s['digest']}/{store.DONE}" for folder in placed for s in folder["stages"]})
+
+    def prepare(self) -> None:
+        """Write the `stage.json` of all that is about to run."""
+        for experiment in self.plan.experiments.values():
+            if self.plan.experiment_state(experiment) != "to run":
+                continue
+            for stage in self.plan.needed(experiment):
+                store.prepare(self.root, stage, self.plan.published.stages.get(stage.digest))
+            store.write_json(
+                self.root / experiment.marker_directory / store.STAGE,
+                experiment.publish_document(),
+            )
+
+    def _drop_stale_markers(self) -> None:
+        """A marker of something that is not there is a lie to the engine; `run` writes it again once it is true."""
+        for experiment in self.plan.experiments.values():
+            if self.plan.experiment_state(experiment) != "to run":
+                continue
+            (self.root / experiment.marker_directory / store.DONE).unlink(missing_ok=True)
+            for stage in experiment.roles.values():
+                if self.plan.state(stage) != "whole":
+                    (self.root / stage.directory / store.DONE).unlink(missing_ok=True)
+
+
+def load(*, refresh: bool = False) -> Workflow:
+    """The workflow of the project in the current directory."""
+    return Workflow(Path.cwd(), refresh=refresh)

@@ -1,0 +1,36 @@
+# Evaluation: answers, verdicts, and the comparison with the base.
+rule stage_generate:
+    input:
+        WORKFLOW.inputs("generate"),
+    output:
+        "build/generate/{digest}/done",
+    log:
+        "build/generate/{digest}/stage.log",
+    threads: 8
+    resources:
+        gpu=1,
+    shell:
+        "{RUN} build/generate/{wildcards.digest}/stage.json"
+
+
+rule stage_score:
+    input:
+        WORKFLOW.inputs("score"),
+    output:
+        "build/score/{digest}/done",
+    log:
+        "build/score/{digest}/stage.log",
+    threads: 8
+    shell:
+        "{RUN} build/score/{wildcards.digest}/stage.json"
+
+
+rule stage_compare:
+    input:
+        WORKFLOW.inputs("compare"),
+    output:
+        "build/compare/{digest}/done",
+    log:
+        "build/compare/{digest}/stage.log",
+    shell:
+        "{RUN} build/compare/{wildcards.digest}/stage.json"

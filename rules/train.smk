@@ -1,0 +1,13 @@
+# Training. It takes the machine's GPU slot, on the CPU too: one training at a time.
+rule stage_train:
+    input:
+        WORKFLOW.inputs("train"),
+    output:
+        "build/train/{digest}/done",
+    log:
+        "build/train/{digest}/stage.log",
+    threads: 8
+    resources:
+        gpu=1,
+    shell:
+        "{RUN} build/train/{wildcards.digest}/stage.json"

@@ -157,7 +157,7 @@ def compile_experiment(
         return interned.setdefault(made.digest, made)
 
     dump = spec.model_dump(mode="json")
-    resources = dump["resources"]
+    resources = dump["resources"] | {"compiler_path": dump["eval"]["compiler"]["path"]}
     dataset = make_source(root, find_files(root, [spec.data.path], shown, "data.path"), "bytes", hashes)
     prompts = find_files(root, spec.eval.prompts, shown, "eval.prompts")
     template = make_source(root, find_files(root, [spec.card.template], shown, "card.template"), "bytes", hashes)

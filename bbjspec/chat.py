@@ -1,0 +1,46 @@
+"""Chat rows as token ids, by the base's own tokenizer and template: one way to count, for every stage that counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bbjspec.errors import BadInput, Finding
+from bbjspec.rows import Row
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a `tokenizer` stage. Raises BadInput when it has no chat template."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    if not tokenizer.chat_template:
+        raise BadInput([Finding("model.base", 0, 0, "", "has no chat template; use an instruct model")])
+    return tokenizer
+
+
+def messages(row: Row) -> list[dict[str, str]]:
+    """The three messages of a row."""
+    return [
+        {"role": "system", "content": row.system},
+        {"role": "user", "content": row.question},
+        {"role": "assistant", "content": row.answer},
+    ]
+
+
+def prompt_and_full_ids(tokenizer: Any, row: Row) -> tuple[list[int], list[int]]:
+    """Token ids of the prompt alone (up to where the answer begins), and of the whole row."""
+    chat = messages(row)
+    return _ids(tokenizer, chat[:2], generation=True), _ids(tokenizer, chat, generation=False)
+
+
+def _ids(tokenizer: Any, chat: Sequence[Mapping[str, str]], *, generation: bool) -> list[int]:
+    text = tokenizer.apply_chat_template(list(chat), tokenize=False, add_generation_prompt=generation)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def token_counts(tokenizer: Any, row: Row) -> tuple[int, int]:
+    """Tokens of the row, and those of them that are learned: the answer and its end of turn."""
+    prompt, full = prompt_and_full_ids(tokenizer, row)
+    return len(full), len(full) - len(prompt)

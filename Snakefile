@@ -2,8 +2,6 @@
 from bbjspec import workflow as bbjspec_workflow
 
 WORKFLOW = bbjspec_workflow.load(refresh=bool(config.get("refresh")))
-RUN = WORKFLOW.command("run")
-CHECK = WORKFLOW.command("check")
 
 
 wildcard_constraints:

@@ -69,13 +69,7 @@ def check(
         raise UsageError(
             f"no such experiment: {', '.join(sorted(names - known))}; there are {', '.join(sorted(known))}"
         )
-    findings = [
-        finding
-        for file, found in plan.bad.items()
-        if names is None or file.removesuffix(".yaml") in names
-        for finding in found
-    ]
-    if findings:
+    if findings := plan.findings(names):
         raise BadInput(findings)
     good = [name for name in plan.experiments if names is None or name in names]
     print(f"{len(good)} good: {', '.join(good)}" if good else "no experiments yet: write experiments/<name>.yaml")
@@ -118,9 +112,8 @@ def plan(
                 print(
                     f"  {stage['role']:<14} {stage['digest']}  {stage['state']:<9}{'  runs' if stage['runs'] else ''}"
                 )
-    bad = [f for file, found in compiled.bad.items() if not names or file.removesuffix(".yaml") in names for f in found]
-    if bad:
-        raise BadInput(bad)
+    if findings := compiled.findings(names):
+        raise BadInput(findings)
 
 
 @app.command()

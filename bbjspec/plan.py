@@ -5,7 +5,7 @@ Planning writes nothing and loads no machine learning library.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,11 @@ class Plan:
     refresh: bool = False
     stages: dict[str, Stage] = field(default_factory=dict)
     _states: dict[str, str] = field(default_factory=dict)
+
+    def findings(self, names: Collection[str] | None = None) -> list[Finding]:
+        """What is wrong with the bad specs of these names (all when None), each finding once."""
+        chosen = (found for file, found in self.bad.items() if names is None or file.removesuffix(".yaml") in names)
+        return list(dict.fromkeys(finding for found in chosen for finding in found))
 
     def state(self, stage: Stage) -> str:
         """`whole`, `published` or `to run`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -52,6 +53,9 @@ def make_source(root: Path, files: Sequence[str], view: str, hashes: FileHashes)
     """A `Source` of files that exist. Raises BadInput for one that is broken or cannot be read."""
     try:
         return Source(tuple(files), source_digest([root / name for name in files], view, hashes), view)
+    except BadInput as error:
+        prefix = f"{root.as_posix()}/"
+        raise BadInput(replace(f, file=f.file.removeprefix(prefix)) for f in error.findings) from error
     except OSError as error:
         name = Path(error.filename).name if error.filename else ", ".join(files)
         raise BadInput([Finding(name, 0, 0, "", f"cannot be read: {error.strerror}")]) from error

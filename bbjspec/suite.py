@@ -6,8 +6,7 @@ One JSON object a line, blank lines ignored. Fields that every prompt has: `id`,
 regular expressions, applied without regard to case: `require` and `forbid` to the program without its comments and
 strings, `must` and `must_not` to the answer's text within `scope`.
 
-What needs a compiler (that references compile and meet their own checks) is not looked at here: reading a suite is
-part of planning and has to stay light.
+What needs a compiler (do references compile and meet their checks?) is not looked at here: planning reads suites too.
 """
 
 from __future__ import annotations
@@ -119,9 +118,6 @@ def _prompt(row: Mapping[str, Any]) -> Prompt:
 
 def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-
-
-# Reading: lines, then JSON. Nothing that a file holds may raise anything but BadInput.
 
 
 def _rows(path: Path, findings: list[Finding]) -> Iterator[tuple[int, Any]]:

@@ -23,14 +23,25 @@ class Workflow:
         self.root = root
         self.plan = _plan.read_plan(root, self._hashes, refresh=refresh)
         self._hashes.save()
-        for findings in self.plan.bad.values():
-            for finding in findings:
-                print(f"bbjspec: {finding}", file=sys.stderr)
+        for finding in self.plan.findings():
+            print(f"bbjspec: {finding}", file=sys.stderr)
         self._drop_stale_markers()
 
-    def command(self, name: str) -> str:
-        """A bbjspec command for a rule's shell line: by this very Python, whatever PATH says there."""
-        return f"{shlex.quote(sys.executable)} -m bbjspec {name}"
+    def shell(self, directory: str) -> str:
+        """The shell line that runs the stage in `build/<directory>`, by this very Python, whatever PATH says there.
+
+        `directory` may hold Snakemake's wildcards; the interpreter's own path may not be taken for one.
+        """
+        return f"{self._bbjspec} run build/{directory}/{store.STAGE}"
+
+    @property
+    def check(self) -> str:
+        """The shell line that fails, saying why, for as long as there is a bad spec."""
+        return f"{self._bbjspec} check"
+
+    @property
+    def _bbjspec(self) -> str:
+        return shlex.quote(sys.executable).replace("{", "{{").replace("}", "}}") + " -m bbjspec"
 
     @property
     def experiments(self) -> list[str]:

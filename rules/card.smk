@@ -7,7 +7,7 @@ rule stage_card:
     log:
         "build/card/{digest}/stage.log",
     shell:
-        "{RUN} build/card/{wildcards.digest}/stage.json"
+        WORKFLOW.shell("card/{wildcards.digest}")
 
 
 rule stage_publish:
@@ -18,7 +18,7 @@ rule stage_publish:
     log:
         "build/publish/{experiment}/{digest}/stage.log",
     shell:
-        "{RUN} build/publish/{wildcards.experiment}/{wildcards.digest}/stage.json 2>&1 | tee {log}"
+        WORKFLOW.shell("publish/{wildcards.experiment}/{wildcards.digest}")
 
 
 rule stage_invalid:
@@ -27,4 +27,4 @@ rule stage_invalid:
     log:
         "build/invalid/stage.log",
     shell:
-        "{CHECK} 2>&1 | tee {log}"
+        WORKFLOW.check

@@ -7,7 +7,7 @@ rule stage_audit:
     log:
         "build/audit/{digest}/stage.log",
     shell:
-        "{RUN} build/audit/{wildcards.digest}/stage.json"
+        WORKFLOW.shell("audit/{wildcards.digest}")
 
 
 rule stage_split:
@@ -18,7 +18,7 @@ rule stage_split:
     log:
         "build/split/{digest}/stage.log",
     shell:
-        "{RUN} build/split/{wildcards.digest}/stage.json"
+        WORKFLOW.shell("split/{wildcards.digest}")
 
 
 rule stage_contamination:
@@ -29,4 +29,4 @@ rule stage_contamination:
     log:
         "build/contamination/{digest}/stage.log",
     shell:
-        "{RUN} build/contamination/{wildcards.digest}/stage.json"
+        WORKFLOW.shell("contamination/{wildcards.digest}")

@@ -10,7 +10,7 @@ rule stage_generate:
     resources:
         gpu=1,
     shell:
-        "{RUN} build/generate/{wildcards.digest}/stage.json"
+        WORKFLOW.shell("generate/{wildcards.digest}")
 
 
 rule stage_score:
@@ -22,7 +22,7 @@ rule stage_score:
         "build/score/{digest}/stage.log",
     threads: 8
     shell:
-        "{RUN} build/score/{wildcards.digest}/stage.json"
+        WORKFLOW.shell("score/{wildcards.digest}")
 
 
 rule stage_compare:
@@ -33,4 +33,4 @@ rule stage_compare:
     log:
         "build/compare/{digest}/stage.log",
     shell:
-        "{RUN} build/compare/{wildcards.digest}/stage.json"
+        WORKFLOW.shell("compare/{wildcards.digest}")

@@ -7,7 +7,7 @@ rule stage_tokenizer:
     log:
         "build/tokenizer/{digest}/stage.log",
     shell:
-        "{RUN} build/tokenizer/{wildcards.digest}/stage.json"
+        WORKFLOW.shell("tokenizer/{wildcards.digest}")
 
 
 rule stage_base:
@@ -19,4 +19,4 @@ rule stage_base:
         "build/base/{digest}/stage.log",
     threads: 8
     shell:
-        "{RUN} build/base/{wildcards.digest}/stage.json"
+        WORKFLOW.shell("base/{wildcards.digest}")

@@ -10,4 +10,4 @@ rule stage_train:
     resources:
         gpu=1,
     shell:
-        "{RUN} build/train/{wildcards.digest}/stage.json"
+        WORKFLOW.shell("train/{wildcards.digest}")

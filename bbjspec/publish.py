@@ -6,6 +6,7 @@ one that it needs, and `run` copies its files back into `build/` when a later st
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 from bbjspec.digest import FileHashes, sha256_file
 from bbjspec.errors import BadInput, EnvironmentLacks, Finding, StageFailed
 from bbjspec.stage import KINDS, Stage
-from bbjspec.store import DONE, MANIFEST, is_whole, read_json, write_json
+from bbjspec.store import MANIFEST, is_whole, read_json, write_json
 
 LOCKFILE = "lock.json"
 _LFS = b"version https://git-lfs.github.com/spec/v1"
@@ -101,13 +102,12 @@ def folder_document(folder: str, stages: Sequence[Stage], card: Stage | None) ->
     }
 
 
-def run(root: Path, directory: Path, document: Mapping[str, Any]) -> None:
+def run(root: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
     """Place an experiment's results. The lock file goes first and comes back last: without it nothing is published."""
     tokens = {"@EXPERIMENT@": document["experiment"], "@DESCRIPTION@": document["description"]}
     for folder in document["folders"]:
         _place(root, root / folder["folder"], folder, tokens)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / DONE).touch()
+        log.info("placed %s", folder["folder"])
 
 
 def _place(root: Path, target: Path, folder: Mapping[str, Any], tokens: Mapping[str, str]) -> None:

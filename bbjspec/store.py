@@ -130,11 +130,6 @@ def run(path: Path, *, console: bool = True) -> None:
     """Do a stage's work, or find it done. Raises what the stage raises, as BbjspecError; the log has the details."""
     root, document = read_stage(path)
     directory = path.resolve().parent
-    if document["kind"] == "publish":
-        from bbjspec import publish
-
-        publish.run(root, directory, document)
-        return
     log = _logger(document, directory, console)
     with locked(directory, log):
         if (directory / MANIFEST).exists():
@@ -148,7 +143,12 @@ def run(path: Path, *, console: bool = True) -> None:
         (directory / DONE).unlink(missing_ok=True)
         started = time.monotonic()
         try:
-            if document.get("adopt"):
+            if document["kind"] == "publish":
+                from bbjspec import publish
+
+                publish.run(root, document, log)
+                (directory / DONE).touch()
+            elif document.get("adopt"):
                 _adopt(root, directory, document, log)
             else:
                 _work(root, directory, document, log)

@@ -14,7 +14,7 @@ def load_tokenizer(directory: Path) -> Any:
     """The tokenizer of a `tokenizer` stage. Raises BadInput when it has no chat template."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
     if not tokenizer.chat_template:
         raise BadInput([Finding("model.base", 0, 0, "", "has no chat template; use an instruct model")])
     return tokenizer

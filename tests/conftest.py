@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Stages run as child processes too, which a patched socket does not reach.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -28,19 +24,3 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         real(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect)
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A project in a folder of its own: the repository's workflow without its experiments and data."""
-    root = tmp_path / "project"
-    root.mkdir()
-    for name in ("Snakefile", "rules", "profiles", "templates"):
-        source = REPOSITORY / name
-        if source.is_dir():
-            shutil.copytree(source, root / name)
-        else:
-            shutil.copy(source, root / name)
-    for name in ("experiments", "dataset", "adapters", "eval"):
-        (root / name).mkdir()
-    return root

@@ -1,0 +1,85 @@
+"""Stage `tokenizer`: the tokenizer and chat template alone, a few megabytes, without the weights.
+
+Config: base, revision (Hub alone), recipe (embedded alone). Output: `tokenizer/`, what AutoTokenizer loads.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from bbjspec.embedded import is_embedded, recipe
+from bbjspec.errors import BadInput
+from bbjspec.stage import StageRun
+from bbjspec.stages import hub
+
+FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+
+# The tokenizer's class can depend on config.json's model_type, so that file is looked at but is no part of the result.
+_PROBE = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+
+
+def run(stage: StageRun) -> None:
+    """Make `tokenizer/`. Raises BadInput for a base that cannot be used, EnvironmentLacks without the network."""
+    base, out = stage.config["base"], stage.directory / "tokenizer"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    if is_embedded(base):
+        hub.go_offline()
+        from bbjspec.embedded.tokenizer import build
+
+        stage.log.info("training the byte-level BPE tokenizer of %s", base)
+        build(recipe(base), out)
+    else:
+        source = hub.locate(base, stage.config.get("revision"), stage.root, patterns=FILES)
+        found = [source / name for name in FILES if (source / name).is_file()]
+        if not found:
+            raise BadInput(f"{base}: no tokenizer files there; a base needs at least tokenizer.json")
+        for file in found:
+            shutil.copyfile(file, out / file.name)
+        stage.log.info("copied %s of %s", ", ".join(file.name for file in found), base)
+    check(out, base)
+
+
+def check(directory: Path, base: str) -> None:
+    """Refuse a tokenizer that chat training cannot use. Raises BadInput with what is wrong and what to do.
+
+    Padding is masked out of the loss: where the padding token is the end of turn, the end of turn is never learned and
+    no answer ends. A template without an end of turn has the same effect.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
+    except Exception as error:  # transformers raises whatever its parsers raise
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BadInput(f"{base}: its tokenizer does not load ({first}); a base needs a tokenizer.json") from error
+    if not tokenizer.chat_template:
+        raise BadInput(
+            f"{base}: its tokenizer has no chat template, so a conversation cannot be written for it; "
+            "take the instruct variant of this model"
+        )
+    if tokenizer.eos_token is None or tokenizer.pad_token is None:
+        lacking = "end-of-turn (eos) token" if tokenizer.eos_token is None else "padding token"
+        raise BadInput(f"{base}: its tokenizer names no {lacking}; set it in the base's tokenizer_config.json")
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise BadInput(
+            f"{base}: the padding token and the end of turn are one token, {tokenizer.eos_token}: padding is masked, so "
+            "no answer would learn to end; set another pad_token in the base's tokenizer_config.json"
+        )
+    rendered = tokenizer.apply_chat_template(_PROBE, tokenize=False)
+    if not rendered.rpartition("answer")[2].startswith(tokenizer.eos_token):
+        raise BadInput(
+            f"{base}: its chat template does not end a turn with {tokenizer.eos_token}, the tokenizer's eos token; "
+            "take the instruct variant of this model"
+        )

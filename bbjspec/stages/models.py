@@ -1,0 +1,167 @@
+"""Loading a base, its tokenizer and an adapter: one code path for embedded, Hub and local models, on CPU and GPU."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bbjspec.digest import sha256_file
+from bbjspec.errors import BadInput, EnvironmentLacks, StageFailed
+from bbjspec.stage import StageRun
+from bbjspec.stages import hub
+
+
+def prepare(stage: StageRun) -> None:
+    """Set what must be set before torch and transformers are imported: no network at all, no fork warnings."""
+    import os
+
+    hub.go_offline()  # weights and tokenizer are on this machine by now, whatever the base
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    if gpus(stage) == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def gpus(stage: StageRun) -> int:
+    """How many GPUs the stage was given. Raises EnvironmentLacks for more than one."""
+    count = int(stage.resources.get("gpu", 0) or 0)
+    if count > 1:
+        raise EnvironmentLacks(
+            f"resources.gpu: {count} GPUs were asked for; one process on one GPU is what this version runs: write gpu: 1"
+        )
+    return count
+
+
+def device(stage: StageRun) -> str:
+    """`cpu`, or `cuda:0` for the first visible GPU. Raises EnvironmentLacks when there is none."""
+    import torch
+
+    if gpus(stage) == 0:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise EnvironmentLacks(
+            "resources.gpu is 1, but torch sees no GPU; run on a machine with one (nvidia-smi shows it), or write gpu: 0"
+        )
+    return "cuda:0"
+
+
+def quantization(model: Mapping[str, Any]) -> str:
+    """How the base is held, in one word for records: `nf4-double`, `nf4`, or its dtype."""
+    if not model["load_in_4bit"]:
+        return str(model["dtype"])
+    return str(model["bnb_4bit_quant_type"]) + ("-double" if model["bnb_4bit_use_double_quant"] else "")
+
+
+def load_tokenizer(stage: StageRun, padding_side: str) -> Any:
+    """The tokenizer of the stage's input, padding on `left` (generation) or `right` (training)."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(stage.input("tokenizer") / "tokenizer", trust_remote_code=False)
+    tokenizer.padding_side = padding_side
+    return tokenizer
+
+
+def weights(stage: StageRun) -> Path:
+    """The directory of the base's weights, as the `base` stage found them.
+
+    Raises BadInput when files of a local directory are no longer those that were hashed, EnvironmentLacks when a Hub
+    snapshot has left the cache.
+    """
+    made = json.loads((stage.input("base") / "model.json").read_text(encoding="utf-8"))
+    if made["source"] == "embedded":
+        return stage.input("base") / "model"
+    directory = hub.locate(made["base"], made["revision"], stage.root, patterns=hub.WEIGHTS, fetch=False)
+    for name, expected in made["files"].items():
+        file = directory / name
+        if not file.is_file():
+            raise EnvironmentLacks(f"{made['base']}: {name} is gone; remove {stage.input('base').name} from build/base")
+        # A Hub snapshot is content-addressed; a local directory can be edited under our feet.
+        if made["source"] == "local" and sha256_file(file) != expected:
+            raise BadInput(
+                f"{made['base']}/{name}: changed since the base stage hashed it; restore it, or give the new weights "
+                "a directory of their own"
+            )
+    return directory
+
+
+def load_base(stage: StageRun, model: Mapping[str, Any]) -> Any:
+    """The base as the `model` section says: dtype, NF4, attention. On the CPU or the stage's GPU."""
+    import torch
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+    dtype = getattr(torch, model["dtype"])
+    options: dict[str, Any] = {}
+    if model["load_in_4bit"]:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=model["bnb_4bit_quant_type"],
+            bnb_4bit_use_double_quant=model["bnb_4bit_use_double_quant"],
+            bnb_4bit_compute_dtype=dtype,
+        )
+    loaded = AutoModelForCausalLM.from_pretrained(
+        weights(stage),
+        dtype=dtype,
+        attn_implementation=model["attn_implementation"],
+        device_map={"": device(stage)},
+        use_safetensors=True,
+        trust_remote_code=False,
+        **options,
+    )
+    if model["load_in_4bit"]:
+        _keep_packing(loaded)
+    return loaded
+
+
+def _keep_packing(model: Any) -> None:
+    """Keep NF4 weights as training needs them.
+
+    On CPUs with AVX512-BF16 the first evaluation repacks each layer in place and the next training step crashes; other
+    CPUs never repack. Without the fast path all CPUs compute the same way.
+    """
+    import bitsandbytes as bnb
+
+    layers = [module for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
+    if not layers:
+        raise StageFailed("model.load_in_4bit: no layer of this base was quantized; write load_in_4bit: false for it")
+    for layer in layers:
+        layer.support_avx512bf16_for_cpu = False
+
+
+def add_adapter(model: Any, directory: Path) -> Any:
+    """The model with the finished adapter in `directory`, for inference. Raises StageFailed when they do not fit."""
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(directory), is_trainable=False)
+    except (RuntimeError, ValueError) as error:
+        raise StageFailed(
+            f"the adapter of {directory.parent.name} does not fit this base; build/train holds it, remove it and "
+            f"train again ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def peak_memory() -> dict[str, float]:
+    """Peak memory of this process: `ram_gb` (resident set), and `gpu_gb` (allocated by torch) where there is a GPU."""
+    import resource
+
+    import torch
+
+    peak = {"ram_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3)}
+    if torch.cuda.is_available():
+        peak["gpu_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
+    return peak
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python and of installed packages, for records."""
+    import platform
+    from importlib import metadata
+
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found

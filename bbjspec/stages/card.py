@@ -1,0 +1,189 @@
+"""Stage `card`: MODEL_CARD.md, made of the other stages' JSON and nothing else.
+
+Config: spec. Inputs: audit, contamination, train, base_score, tuned_score, compare. Source: template. The card does not
+know its experiment: `@EXPERIMENT@` and `@DESCRIPTION@` stand where the publisher writes name and description.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bbjspec.errors import BadInput, Finding, StageFailed
+from bbjspec.stage import StageRun
+from bbjspec.stages import cardtext
+from bbjspec.stages.verdicts import FACTUAL_OUTCOMES, OUTCOMES
+from bbjspec.store import read_json
+
+NAME = "@EXPERIMENT@"
+
+
+def run(stage: StageRun) -> None:
+    """Write the card. Raises StageFailed for an input that cannot be read, BadInput for a template that fails."""
+    (template,) = stage.sources["template"]
+    text = render(template, template.relative_to(stage.root).as_posix(), context(stage))
+    (stage.directory / "MODEL_CARD.md").write_text(text, encoding="utf-8", newline="\n")
+
+
+def context(stage: StageRun) -> dict[str, Any]:
+    """All that the template may name."""
+    comparison = _read(stage, "compare", "comparison.json")
+    base, tuned = (_read(stage, role, "results.json") for role in ("base_score", "tuned_score"))
+    spec = stage.config["spec"]
+    source = _source(str(spec["model"]["base"]))
+    return {
+        "metadata": metadata(spec, comparison),
+        "verdict": cardtext.verdict_sentence(comparison),
+        "spec": spec,
+        "base_name": _base_name(spec["model"]["base"]),
+        "base_source": source,
+        "settings": settings(spec),
+        "audit": _read(stage, "audit", "audit.json"),
+        "contamination": _read(stage, "contamination", "contamination.json"),
+        "ledger": _read(stage, "train", "ledger.json"),
+        "training": training(_read(stage, "train", "training_log.json"), _record(stage, "train", "training_config.json")),
+        "comparison": comparison,
+        "base": base,
+        "tuned": tuned,
+        "outcomes": OUTCOMES,
+        "factual_outcomes": FACTUAL_OUTCOMES,
+        "failures": cardtext.failures(_scores(stage.input("tuned_score") / "scores.jsonl"), tuned["by_prompt"]),
+        "digests": {role: stage.input(role).name for role in sorted(stage.inputs)},
+    }
+
+
+def render(template: Path, shown: str, values: Mapping[str, Any]) -> str:
+    """The template's text. Raises BadInput, with file and line, for a template that is broken or names the unknown."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # the card is Markdown: whatever a model wrote goes through `inert`
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "inert": cardtext.inert,
+        "signed": cardtext.signed,
+        "plain": cardtext.plain,
+        "interval": cardtext.interval,
+        "count": cardtext.count,
+        "python": repr,
+    }
+    try:
+        return environment.from_string(template.read_text(encoding="utf-8")).render(values)
+    except jinja2.TemplateSyntaxError as error:
+        raise BadInput([Finding(shown, error.lineno, 0, "", f"not a template: {error.message}")]) from error
+    except jinja2.TemplateError as error:
+        raise BadInput([Finding(shown, _template_line(error), 0, "", f"{error.message}")]) from error
+
+
+def _template_line(error: BaseException) -> int:
+    """The template's line that failed, 0 when unknown: Jinja puts its lines into the traceback."""
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line
+
+
+def metadata(spec: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+    """The Hub's metadata block, as YAML. A base in a local directory has no name that the Hub knows: left out."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    tiers = {"factual_accuracy": "factual"}
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            task_name="BBj code generation",
+            dataset_type="bbjspec-suite",
+            dataset_name=f"bbjspec suite, {tiers.get(name, 'syntax')} prompts",
+            dataset_revision=comparison["suite_hash"],
+            metric_type=name,
+            metric_name=f"{name}, temperature {comparison['sampling']['temperature']:g}",
+            metric_value=entry["b"]["value"],
+        )
+        for name, entry in sorted(comparison["metrics"].items())
+    ]
+    base = str(spec["model"]["base"])
+    known = {} if _source(base) == "local" else {"base_model": base}
+    data = ModelCardData(
+        **known,
+        library_name="peft",
+        pipeline_tag="text-generation",
+        tags=["bbj", "code", "lora", "sft"],
+        model_name=NAME,
+        eval_results=results,
+    )
+    return str(data.to_yaml()).strip()
+
+
+def settings(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Every field of the spec by its dotted name, with its value as JSON."""
+    found = []
+
+    def visit(value: Any, at: str) -> None:
+        if isinstance(value, Mapping) and value:
+            for key in value:
+                visit(value[key], f"{at}.{key}" if at else str(key))
+        elif at == "model.base":
+            found.append((at, _base_name(value)))
+        else:
+            found.append((at, json.dumps(value, ensure_ascii=False)))
+
+    visit(spec, "")
+    return found
+
+
+def training(log: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Losses, steps and times; None for what no file holds (a record need not have been published)."""
+    names = ("step", "epoch", "loss", "eval_loss", "perplexity", "learning_rate")
+    recorded = ("wall_time_s", "train_time_s", "tokens_per_s", "trainable_parameters", "resumed_from_step", "tokens")
+    first = next((entry for entry in log["log"] if entry.get("eval_loss") is not None), {})
+    return {
+        "best": {name: log["best"].get(name) for name in names},
+        "final": {name: log["final"].get(name) for name in names},
+        "first": {name: first.get(name) for name in names},
+        "stopped_early": log["final"].get("stopped_early"),
+        "max_steps": log["final"].get("max_steps"),
+        **{name: record.get(name) for name in recorded},
+        "peak_memory": record.get("peak_memory") or {},
+        "versions": record.get("versions") or {},
+        "git": record.get("git") or {},
+        "date": record.get("date"),
+    }
+
+
+def _source(base: str) -> str:
+    """`embedded`, `hub` or `local`, told by the shape of the name as the spec tells it."""
+    if base.startswith(("./", "/")):
+        return "local"
+    return "hub" if "/" in base else "embedded"
+
+
+def _base_name(base: str) -> str:
+    """A directory's own name: where it lies on somebody's machine is nobody else's business."""
+    return Path(base).name if base.startswith("/") else base
+
+
+def _read(stage: StageRun, role: str, name: str) -> dict[str, Any]:
+    document = read_json(stage.input(role) / name)
+    if not isinstance(document, dict):
+        raise StageFailed(f"card: {name} of {role} is not readable; remove build/{stage.input(role).parent.name} and run")
+    return document
+
+
+def _record(stage: StageRun, role: str, name: str) -> dict[str, Any]:
+    document = read_json(stage.input(role) / name)
+    return document if isinstance(document, dict) else {}
+
+
+def _scores(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except (OSError, ValueError) as error:
+        raise StageFailed(f"card: {path.name} is not readable; remove the score stage's directory and run") from error

@@ -1,0 +1,147 @@
+"""Words of the model card: the verdict in one sentence, text of models made inert, and which failures to show."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from bbjspec.stages.verdicts import OUTCOMES, PASS
+
+TOKENS = ("@EXPERIMENT@", "@DESCRIPTION@")  # the publisher puts the experiment's own words in their place
+MAX_LINES = 40  # of one piece of model text
+MAX_COLUMNS = 160
+MAX_FAILURES = 10
+PER_KIND = 2  # failures of one outcome in one category, as long as there are others
+
+
+def inert(text: object, inline: bool = False) -> str:
+    """Text from a model or a user as Markdown that shows it and does nothing else.
+
+    A code fence (inline: a code span) longer than any run of backticks inside, so that nothing in it is Markdown, HTML
+    or a template; characters that move the cursor or turn the reading direction are spelled out; the publisher's
+    tokens are broken up; long text is cut, and says so.
+    """
+    shown = str(text).replace("\r\n", "\n").replace("\r", "\n")
+    for token in TOKENS:
+        shown = shown.replace(token, token.replace("@", "@ ", 1))
+    if inline:
+        shown = " ".join(shown.split())
+    shown = "".join(map(_spelled, shown))
+    if inline:
+        shown = _cut(shown) or "(empty)"
+        ticks = "`" * (_longest_run(shown) + 1)
+        pad = " " if shown.startswith("`") or shown.endswith("`") else ""
+        return f"{ticks}{pad}{shown}{pad}{ticks}".replace("|", "\\|")
+    lines = [_cut(line) for line in shown.strip("\n").split("\n")]
+    if len(lines) > MAX_LINES:
+        lines = [*lines[:MAX_LINES], f"… {len(lines) - MAX_LINES} more lines"]
+    fence = "`" * max(3, _longest_run(shown) + 1)
+    return "\n".join([f"{fence}text", *lines, fence])
+
+
+def _spelled(character: str) -> str:
+    """The character, or its escape when it would not be seen as itself."""
+    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
+        return character
+    return f"\\u{ord(character):04x}"
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= MAX_COLUMNS else line[: MAX_COLUMNS - 1] + "…"
+
+
+def _longest_run(text: str) -> int:
+    return max((len(run) for run in re.findall("`+", text)), default=0)
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """`+0.54`, or `n/a` for a figure that does not exist."""
+    return "n/a" if value is None else f"{value:+.{digits}f}"
+
+
+def plain(value: float | None, digits: int = 2) -> str:
+    """`0.54`, or `n/a` for a figure that does not exist."""
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def interval(bounds: Sequence[float | None] | None, digits: int = 2) -> str:
+    """`[0.44, 0.64]`, or `n/a` where there is none."""
+    if bounds is None or any(bound is None for bound in bounds):
+        return "n/a"
+    return "[" + ", ".join(plain(bound, digits) for bound in bounds) + "]"
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands set apart, or `n/a`."""
+    return "n/a" if value is None else f"{value:,.0f}"
+
+
+def verdict_sentence(comparison: Mapping[str, Any]) -> str:
+    """The card's first sentence: what was decided, by how much, on how much, and who judged."""
+    decision, ci = str(comparison["decision"]), comparison["ci"]
+    if decision.startswith("PASS"):
+        said = "Better than its base at BBj"
+    elif decision == "FAIL" and ci[1] is not None and ci[1] < 0:
+        said = "Worse than its base at BBj"
+    elif decision == "FAIL":
+        said = f"Not better than its base at BBj by the {comparison['min_effect']:.2f} asked for"
+    else:
+        said = "Not known to be better than its base at BBj"
+    compiler = comparison["compiler"]
+    judge = (
+        "judged by the builtin checker (approximate), not by bbjcpl"
+        if compiler["name"] == "builtin"
+        else f"judged by {compiler['name']} {compiler['version']}"
+    )
+    samples = comparison["n_samples"]
+    return (
+        f"{said}: strict {comparison['metric']} {plain(comparison['b']['value'])} against "
+        f"{plain(comparison['a']['value'])}, {signed(comparison['diff'])} {interval(ci)}, "
+        f"{comparison['n_prompts']} prompts × {samples} {'sample' if samples == 1 else 'samples'}; {judge}."
+    )
+
+
+def failures(scores: Iterable[Mapping[str, Any]], prompts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Up to ten failed syntax answers that tell most, one a prompt.
+
+    Prompts that pass least come first; of each, the first sample with its most frequent failure; at most two of one
+    outcome in one category while others are left.
+    """
+    failed: dict[str, list[Mapping[str, Any]]] = {}
+    for row in scores:
+        if row["tier"] == "syntax" and row["outcome"] != PASS:
+            failed.setdefault(row["task_id"], []).append(row)
+    chosen, spare = [], []
+    kinds: Counter[tuple[str, str]] = Counter()
+    for name in sorted(failed, key=lambda name: (prompts[name]["strict"] / prompts[name]["n"], name)):
+        outcomes = Counter(row["outcome"] for row in failed[name])
+        outcome = min(outcomes, key=lambda one: (-outcomes[one], list(OUTCOMES).index(one)))
+        row = min((r for r in failed[name] if r["outcome"] == outcome), key=lambda r: r["sample_idx"])
+        kind = (row["category"], outcome)
+        kinds[kind] += 1
+        (chosen if kinds[kind] <= PER_KIND else spare).append(_failure(row, prompts[name], outcomes[outcome]))
+    return (chosen + spare)[:MAX_FAILURES]
+
+
+def _failure(row: Mapping[str, Any], prompt: Mapping[str, Any], times: int) -> dict[str, Any]:
+    errors = row["compiler"]["errors"]
+    return {
+        "id": row["task_id"],
+        "sample": row["sample_idx"],
+        "category": row["category"],
+        "difficulty": row["difficulty"],
+        "question": prompt["input"],
+        "code": row["solution"],
+        "outcome": row["outcome"],
+        "meaning": OUTCOMES[row["outcome"]],
+        "times": times,
+        "n": prompt["n"],
+        "passed": prompt["strict"],
+        "error": errors[0] if errors else None,
+        "errors": len(errors),
+        "lacks": row["checks"]["missing"],
+        "forbidden": row["checks"]["forbidden"],
+    }

@@ -6,7 +6,6 @@ WORKFLOW = bbjspec_workflow.load(refresh=bool(config.get("refresh")))
 
 wildcard_constraints:
     digest="[0-9a-f]{16}",
-    experiment="[a-z0-9][a-z0-9._-]*",
 
 
 onstart:

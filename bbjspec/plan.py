@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bbjspec.digest import FileHashes
+from bbjspec.digest import FileHashes, digest
 from bbjspec.errors import BadInput, BbjspecError, Finding
 from bbjspec.publish import LOCKFILE, Published, folder_document
 from bbjspec.sources import find_files, make_source
@@ -34,25 +35,31 @@ class ExperimentPlan:
         """The last stage, on which all others lead."""
         return self.roles["card"]
 
-    @property
-    def marker_directory(self) -> str:
-        """Where the publishing of this card is noted; the decision to publish is the plan's, not this file's."""
-        return f"build/publish/{self.name}/{self.card.digest}"
+    @cached_property
+    def publish_digest(self) -> str:
+        """Names the directory of publishing this card under this name: a record of it, the decision is the plan's."""
+        return digest({"publish": self.name, "card": self.card.digest})
 
+    @property
+    def publish_directory(self) -> str:
+        """`build/publish/<digest>`, relative to the project's root."""
+        return f"build/publish/{self.publish_digest}"
+
+    @cached_property
     def publish_document(self) -> dict[str, Any]:
         """The `stage.json` of publishing."""
         role = self.roles
         own = [role[r] for r in ("audit", "contamination", "train", "generate", "score", "compare", "card")]
         base = self.spec.model.base.strip("./").replace("/", "--")
-        baseline = f"eval/baselines/{base}/{role['base_score'].digest}"
+        baseline, of_base = f"eval/baselines/{base}/{role['base_score'].digest}", [role["base_generate"], role["base_score"]]
         return {
             "kind": "publish",
-            "digest": self.card.digest,
+            "digest": self.publish_digest,
             "experiment": self.name,
             "description": " ".join(self.spec.description.split()),
-            "inputs": {"card": self.card.directory},
+            "inputs": {stage.digest: stage.directory for stage in (*of_base, *own)},
             "folders": [
-                folder_document(baseline, [role["base_generate"], role["base_score"]], None),
+                folder_document(baseline, of_base, None),
                 folder_document(f"adapters/{self.name}", own, self.card),
             ],
         }

@@ -23,6 +23,8 @@ class Workflow:
         self.root = root
         self.plan = _plan.read_plan(root, self._hashes, refresh=refresh)
         self._hashes.save()
+        experiments = self.plan.experiments.values()
+        self._publishing = {experiment.publish_digest: experiment.publish_document for experiment in experiments}
         for finding in self.plan.findings():
             print(f"bbjspec: {finding}", file=sys.stderr)
         self._drop_stale_markers()
@@ -56,7 +58,7 @@ class Workflow:
             return [INVALID]
         if self.plan.experiment_state(experiment) != "to run":
             return [f"adapters/{name}/{_plan.LOCKFILE}"]
-        return [f"{experiment.marker_directory}/{store.DONE}"]
+        return [f"{experiment.publish_directory}/{store.DONE}"]
 
     def targets(self) -> list[str]:
         """What `rule all` must bring about."""
@@ -70,23 +72,18 @@ class Workflow:
         """
 
         def markers(wildcards: Any) -> list[str]:
-            stage = self.plan.stages.get(wildcards.digest)
-            if stage is not None:
-                return [f"{upstream.directory}/{store.DONE}" for upstream in self.plan.inputs(stage)]
-            document = store.read_json(self.root / "build" / kind / wildcards.digest / store.STAGE) or {}
-            if document.get("adopt") or store.is_whole(self.root / "build" / kind / wildcards.digest):
-                return []
-            return [f"{directory}/{store.DONE}" for directory in document.get("inputs", {}).values()]
+            directory = self.root / "build" / kind / wildcards.digest
+            if stage := self.plan.stages.get(wildcards.digest):
+                upstream = [found.directory for found in self.plan.inputs(stage)]
+            elif publishing := self._publishing.get(wildcards.digest):
+                upstream = list(publishing["inputs"].values())
+            else:
+                document = store.read_json(directory / store.STAGE) or {}
+                there = document.get("adopt") or store.is_whole(directory)
+                upstream = [] if there else list(document.get("inputs", {}).values())
+            return sorted(f"{found}/{store.DONE}" for found in upstream)
 
         return markers
-
-    def publish_inputs(self, wildcards: Any) -> list[str]:
-        """The input function of publishing: every stage whose files are placed."""
-        experiment = self.plan.experiments.get(wildcards.experiment)
-        if experiment is None or experiment.card.digest != wildcards.digest:
-            return []
-        placed = experiment.publish_document()["folders"]
-        return sorted({f"build/{s['kind']}/{s['digest']}/{store.DONE}" for folder in placed for s in folder["stages"]})
 
     def prepare(self) -> None:
         """Write the `stage.json` of all that is about to run."""
@@ -96,8 +93,8 @@ class Workflow:
             for stage in self.plan.needed(experiment):
                 store.prepare(self.root, stage, self.plan.published.stages.get(stage.digest))
             store.write_json(
-                self.root / experiment.marker_directory / store.STAGE,
-                experiment.publish_document(),
+                self.root / experiment.publish_directory / store.STAGE,
+                experiment.publish_document,
             )
 
     def _drop_stale_markers(self) -> None:
@@ -105,7 +102,7 @@ class Workflow:
         for experiment in self.plan.experiments.values():
             if self.plan.experiment_state(experiment) != "to run":
                 continue
-            (self.root / experiment.marker_directory / store.DONE).unlink(missing_ok=True)
+            (self.root / experiment.publish_directory / store.DONE).unlink(missing_ok=True)
             for stage in experiment.roles.values():
                 if self.plan.state(stage) != "whole":
                     (self.root / stage.directory / store.DONE).unlink(missing_ok=True)

@@ -12,13 +12,13 @@ rule stage_card:
 
 rule stage_publish:
     input:
-        WORKFLOW.publish_inputs,
+        WORKFLOW.inputs("publish"),
     output:
-        "build/publish/{experiment}/{digest}/done",
+        "build/publish/{digest}/done",
     log:
-        "build/publish/{experiment}/{digest}/stage.log",
+        "build/publish/{digest}/stage.log",
     shell:
-        WORKFLOW.shell("publish/{wildcards.experiment}/{wildcards.digest}")
+        WORKFLOW.shell("publish/{wildcards.digest}")
 
 
 rule stage_invalid:

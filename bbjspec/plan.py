@@ -51,7 +51,10 @@ class ExperimentPlan:
         role = self.roles
         own = [role[r] for r in ("audit", "contamination", "train", "generate", "score", "compare", "card")]
         base = self.spec.model.base.strip("./").replace("/", "--")
-        baseline, of_base = f"eval/baselines/{base}/{role['base_score'].digest}", [role["base_generate"], role["base_score"]]
+        baseline, of_base = (
+            f"eval/baselines/{base}/{role['base_score'].digest}",
+            [role["base_generate"], role["base_score"]],
+        )
         return {
             "kind": "publish",
             "digest": self.publish_digest,
@@ -255,7 +258,7 @@ def _recipe(spec: Experiment) -> dict[str, Any] | None:
 
 
 def _builtin_version() -> int:
-    from bbjspec.bbj.compiler import BUILTIN_VERSION
+    from bbjspec.bbj.checker import BUILTIN_VERSION
 
     return BUILTIN_VERSION
 

@@ -98,7 +98,8 @@ def parse_row(data: bytes, line: int) -> Row | BadLine:
     known = value.get("id")
     if known is not None and not isinstance(known, str):
         return BadLine(line, "roles", "id must be text")
-    return Row(line, known or f"row-{digest(contents)}", *contents, fields=value)
+    system, question, answer = contents
+    return Row(line, known or f"row-{digest(contents)}", system, question, answer, fields=value)
 
 
 def load_rows(path: Path, shown: str) -> list[Row]:

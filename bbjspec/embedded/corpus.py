@@ -16,12 +16,50 @@ from random import Random
 DOCUMENTS = 9000
 SEED = 7
 
-NOUNS = ["account", "acre", "address", "age", "album", "amount", "angle", "apple", "april", "area", "arrow", "article", "author", "badge", "bag", "balance", "ball", "banana", "band", "bank", "barrel", "basket", "battery", "beach", "bean", "bear", "bed", "bell", "bench", "bicycle", "bill", "bin", "bird", "board", "boat", "bonus", "book", "bottle", "bowl", "box", "branch", "brand", "bread", "brick", "bridge", "brother", "bucket", "budget", "building", "bus", "button", "cabin", "cable", "cake", "calendar", "camera", "camp", "candle", "capital", "captain", "car", "card", "carpet", "cart", "case", "castle", "cat", "cell", "chain", "chair", "chapter", "charge", "cheese", "chicken", "child", "circle", "city", "class", "client", "clock", "cloud", "club", "coach", "coat", "code", "coffee", "coin", "color", "column", "copy", "corner", "cost", "count", "counter", "country", "county", "course", "cow", "credit", "crew", "crown", "cup", "curve", "customer", "cycle", "daily", "data", "date", "day", "deck", "degree", "deposit", "depth", "desk", "diameter", "discount", "distance", "district", "doctor", "dog", "dollar", "door", "dozen", "draft", "drawer", "dress", "driver", "duck", "edge", "egg", "employee", "energy", "engine", "entry", "error", "euro", "evening", "event", "factor", "factory", "family", "farm", "farmer", "fee", "fence", "field", "figure", "file", "finger", "fire", "fish", "flag", "flat", "floor", "flower", "food", "foot", "forest", "fork", "frame", "friend", "fruit", "fuel", "garden", "gas", "gate", "gift", "glass", "goal", "gold", "grade", "grain", "gram", "grape", "grass", "gross", "group", "guard", "guest", "guide", "guitar", "hall", "hammer", "hand", "harbor", "hat", "head", "heart", "heat", "height", "hill", "horse", "hotel", "hour", "house", "ice", "index", "inch", "income", "invoice", "iron", "island", "item", "jacket", "jar", "job", "journey", "judge", "juice", "kettle", "key", "king", "kitchen", "knife", "label", "ladder", "lake", "lamp", "land", "lane", "language", "leaf", "lemon", "length", "letter", "level", "library", "light", "limit", "line", "lion", "list", "liter", "load", "loan", "lock", "log", "loss", "lot", "lunch", "machine", "mail", "manager", "map", "margin", "mark", "market", "mass", "master", "match", "meal", "measure", "meat", "member", "menu", "message", "metal", "meter", "middle", "mile", "milk", "mill", "minute", "mirror", "model", "money", "monkey", "month", "moon", "morning", "motor", "mountain", "mouse", "movie", "music", "nail", "name", "nation", "needle", "net", "night", "nose", "note", "number", "nurse", "oak", "object", "ocean", "office", "oil", "onion", "orange", "order", "output", "owner", "oxygen", "page", "paint", "pair", "palace", "paper", "parcel", "parent", "park", "part", "party", "path", "patient", "payment", "peach", "pear", "pen", "pencil", "people", "pepper", "percent", "person", "phone", "photo", "piano", "picture", "piece", "pilot", "pipe", "place", "plan", "plane", "planet", "plant", "plate", "player", "pocket", "poem", "point", "pool", "port", "position", "post", "potato", "pound", "power", "price", "prince", "product", "profit", "project", "quantity", "queen", "question", "queue", "quota", "rabbit", "radio", "radius", "rain", "range", "rate", "ratio", "reader", "receipt", "record", "region", "rent", "report", "result", "reward", "rice", "ring", "river", "road", "robot", "rock", "roof", "room", "root", "rope", "rose", "round", "route", "row", "rule", "salary", "sale", "salt", "sample", "sand", "school", "score", "screen", "sea", "season", "seat", "second", "section", "seed", "serial", "series", "server", "share", "sheep", "sheet", "shelf", "ship", "shirt", "shoe", "shop", "side", "signal", "silver", "sister", "size", "skin", "sky", "snow", "soap", "socket", "song", "sound", "soup", "space", "speed", "spoon", "sport", "spring", "square", "staff", "stage", "stamp", "star", "state", "station", "status", "step", "stock", "stone", "store", "storm", "story", "street", "string", "student", "sugar", "suit", "sum", "summer", "sun", "supplier", "surface", "table", "tank", "task", "tax", "taxi", "teacher", "team", "temperature", "tent", "term", "test", "text", "ticket", "tiger", "time", "title", "tomato", "tool", "tooth", "total", "tower", "town", "toy", "track", "tractor", "trade", "train", "travel", "tree", "trip", "truck", "tube", "turn", "unit", "user", "valley", "value", "van", "vector", "village", "violin", "visit", "voice", "volume", "wage", "wagon", "wall", "watch", "water", "wave", "week", "weight", "wheel", "width", "wind", "window", "wine", "winner", "winter", "wire", "wolf", "wood", "word", "worker", "world", "yard", "year", "yield", "zebra", "zone"]
-TOWNS = ["Athens", "Berlin", "Bonn", "Boston", "Cairo", "Chicago", "Dallas", "Delhi", "Denver", "Dublin", "Geneva", "Hamburg", "Havana", "Lima", "Lisbon", "London", "Lyon", "Madrid", "Miami", "Milan", "Munich", "Naples", "Nice", "Oslo", "Paris", "Porto", "Prague", "Rome", "Seattle", "Tokyo", "Turin", "Vienna", "Warsaw", "York", "Zurich", "Anna", "Ben", "Clara", "David", "Emma", "Frank", "Grace", "Henry", "Ida", "Jack", "Karen", "Leo", "Maria", "Nina", "Oscar", "Paul", "Rosa", "Sam", "Tom", "Victor"]
-MORE = ["good", "morning", "hello", "welcome", "ready", "done", "finished", "open", "closed", "high", "low", "yes", "no", "ok", "new", "old", "big", "small", "fast", "slow", "warm", "cold", "full", "empty", "late", "early", "red", "green", "blue", "black", "white", "first", "last", "next", "please", "try", "again", "thank", "you", "all", "right", "end", "of", "the", "is", "are", "not", "found", "in", "stock", "on", "sale", "very", "nice", "to", "see", "today", "tomorrow"]
-SYLLABLES = "ba be bo ca co da de di do fa fi ga go ha he ka ki la le li lo ma me mi mo na ne no pa pe po ra re ri ro "
-SYLLABLES += "sa se si so ta te ti to va ve vi wa we za zo bar cor den fer gal han jun kal len mar nor pel qui ras sol "
-SYLLABLES += "tan ur vin wil xen yo zil an el in on ul st ar"
+NOUNS = """
+account acre address age album amount angle apple april area arrow article author badge bag balance ball banana band
+bank barrel basket battery beach bean bear bed bell bench bicycle bill bin bird board boat bonus book bottle bowl box
+branch brand bread brick bridge brother bucket budget building bus button cabin cable cake calendar camera camp candle
+capital captain car card carpet cart case castle cat cell chain chair chapter charge cheese chicken child circle city
+class client clock cloud club coach coat code coffee coin color column copy corner cost count counter country county
+course cow credit crew crown cup curve customer cycle daily data date day deck degree deposit depth desk diameter
+discount distance district doctor dog dollar door dozen draft drawer dress driver duck edge egg employee energy engine
+entry error euro evening event factor factory family farm farmer fee fence field figure file finger fire fish flag
+flat floor flower food foot forest fork frame friend fruit fuel garden gas gate gift glass goal gold grade grain gram
+grape grass gross group guard guest guide guitar hall hammer hand harbor hat head heart heat height hill horse hotel
+hour house ice index inch income invoice iron island item jacket jar job journey judge juice kettle key king kitchen
+knife label ladder lake lamp land lane language leaf lemon length letter level library light limit line lion list
+liter load loan lock log loss lot lunch machine mail manager map margin mark market mass master match meal measure
+meat member menu message metal meter middle mile milk mill minute mirror model money monkey month moon morning motor
+mountain mouse movie music nail name nation needle net night nose note number nurse oak object ocean office oil onion
+orange order output owner oxygen page paint pair palace paper parcel parent park part party path patient payment peach
+pear pen pencil people pepper percent person phone photo piano picture piece pilot pipe place plan plane planet plant
+plate player pocket poem point pool port position post potato pound power price prince product profit project quantity
+queen question queue quota rabbit radio radius rain range rate ratio reader receipt record region rent report result
+reward rice ring river road robot rock roof room root rope rose round route row rule salary sale salt sample sand
+school score screen sea season seat second section seed serial series server share sheep sheet shelf ship shirt shoe
+shop side signal silver sister size skin sky snow soap socket song sound soup space speed spoon sport spring square
+staff stage stamp star state station status step stock stone store storm story street string student sugar suit sum
+summer sun supplier surface table tank task tax taxi teacher team temperature tent term test text ticket tiger time
+title tomato tool tooth total tower town toy track tractor trade train travel tree trip truck tube turn unit user
+valley value van vector village violin visit voice volume wage wagon wall watch water wave week weight wheel width
+wind window wine winner winter wire wolf wood word worker world yard year yield zebra zone
+""".split()
+TOWNS = """
+Athens Berlin Bonn Boston Cairo Chicago Dallas Delhi Denver Dublin Geneva Hamburg Havana Lima Lisbon London Lyon
+Madrid Miami Milan Munich Naples Nice Oslo Paris Porto Prague Rome Seattle Tokyo Turin Vienna Warsaw York Zurich Anna
+Ben Clara David Emma Frank Grace Henry Ida Jack Karen Leo Maria Nina Oscar Paul Rosa Sam Tom Victor
+""".split()
+MORE = """
+good morning hello welcome ready done finished open closed high low yes no ok new old big small fast slow warm cold
+full empty late early red green blue black white first last next please try again thank you all right end of the is
+are not found in stock on sale very nice to see today tomorrow
+""".split()
+SYLLABLES = """
+ba be bo ca co da de di do fa fi ga go ha he ka ki la le li lo ma me mi mo na ne no pa pe po ra re ri ro sa se si so
+ta te ti to va ve vi wa we za zo bar cor den fer gal han jun kal len mar nor pel qui ras sol tan ur vin wil xen yo zil
+an el in on ul st ar
+""".split()
 
 TEMPLATES = (
     "[rem|rem :|rem now] [set|put|store] {n} [to|as|with the number] {i}\n{n} = {i}\nprint {n}",
@@ -110,7 +148,7 @@ class Writer:
         """A noun, or a word that no language has: half of the names must be copied letter by letter."""
         if self.below(2):
             return self.one(NOUNS)
-        return "".join(self.one(SYLLABLES.split()) for _ in range(2 + self.below(2)))
+        return "".join(self.one(SYLLABLES) for _ in range(2 + self.below(2)))
 
     def name(self) -> str:
         """A name as programmers write them: one word mostly, at times two or with a digit."""

@@ -60,7 +60,9 @@ def build(recipe: Recipe, tokenizer: Path, out: Path, log: logging.Logger) -> No
     )
     rng = torch.Generator().manual_seed(recipe.seed)
     copies = round(recipe.batch_size * recipe.copy_share)
-    _train(model, recipe, recipe.induction_steps, lambda: _induction(recipe, recipe.batch_size, rng), log, "induction", 1.0)
+    _train(
+        model, recipe, recipe.induction_steps, lambda: _induction(recipe, recipe.batch_size, rng), log, "induction", 1.0
+    )
 
     def mixed() -> tuple[Tensor, Tensor]:
         text = _text(recipe, ids, recipe.batch_size - copies, rng)

@@ -1,4 +1,4 @@
-"""The embedded models' tokenizer: byte-level BPE in the manner of Qwen2, with a ChatML template that behaves as Qwen2.5's."""
+"""The embedded models' tokenizer: byte-level BPE in Qwen2's manner, and a ChatML template like Qwen2.5's."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def exact(values: Iterable[Number]) -> list[Fraction]:
     for value in values:
         if not isinstance(value, numbers.Real) or not math.isfinite(value):
             raise ValueError(f"expected finite numbers, got {value!r}")
-        out.append(Fraction(value) if isinstance(value, Fraction) else Fraction(*value.as_integer_ratio()))  # type: ignore[attr-defined]
+        out.append(Fraction(value) if isinstance(value, Fraction) else Fraction(*value.as_integer_ratio()))
     return out
 
 

@@ -43,7 +43,9 @@ def context(stage: StageRun) -> dict[str, Any]:
         "audit": _read(stage, "audit", "audit.json"),
         "contamination": _read(stage, "contamination", "contamination.json"),
         "ledger": _read(stage, "train", "ledger.json"),
-        "training": training(_read(stage, "train", "training_log.json"), _record(stage, "train", "training_config.json")),
+        "training": training(
+            _read(stage, "train", "training_log.json"), _record(stage, "train", "training_config.json")
+        ),
         "comparison": comparison,
         "base": base,
         "tuned": tuned,
@@ -143,7 +145,7 @@ def training(log: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any
     """Losses, steps and times; None for what no file holds (a record need not have been published)."""
     names = ("step", "epoch", "loss", "eval_loss", "perplexity", "learning_rate")
     recorded = ("wall_time_s", "train_time_s", "tokens_per_s", "trainable_parameters", "resumed_from_step", "tokens")
-    first = next((entry for entry in log["log"] if entry.get("eval_loss") is not None), {})
+    first: Mapping[str, Any] = next((entry for entry in log["log"] if entry.get("eval_loss") is not None), {})
     return {
         "best": {name: log["best"].get(name) for name in names},
         "final": {name: log["final"].get(name) for name in names},
@@ -173,7 +175,9 @@ def _base_name(base: str) -> str:
 def _read(stage: StageRun, role: str, name: str) -> dict[str, Any]:
     document = read_json(stage.input(role) / name)
     if not isinstance(document, dict):
-        raise StageFailed(f"card: {name} of {role} is not readable; remove build/{stage.input(role).parent.name} and run")
+        raise StageFailed(
+            f"card: {name} of {role} is not readable; remove build/{stage.input(role).parent.name} and run"
+        )
     return document
 
 

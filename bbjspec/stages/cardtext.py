@@ -114,7 +114,8 @@ def failures(scores: Iterable[Mapping[str, Any]], prompts: Mapping[str, Any]) ->
     for row in scores:
         if row["tier"] == "syntax" and row["outcome"] != PASS:
             failed.setdefault(row["task_id"], []).append(row)
-    chosen, spare = [], []
+    chosen: list[dict[str, Any]] = []
+    spare: list[dict[str, Any]] = []
     kinds: Counter[tuple[str, str]] = Counter()
     for name in sorted(failed, key=lambda name: (prompts[name]["strict"] / prompts[name]["n"], name)):
         outcomes = Counter(row["outcome"] for row in failed[name])

@@ -1,4 +1,4 @@
-"""Checkpoints of training: which is whole, which is newest, which is best, and the adapter that is published from it."""
+"""Checkpoints of training: which are whole, which is newest, which is best, and the adapter made of it."""
 
 from __future__ import annotations
 

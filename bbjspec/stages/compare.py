@@ -159,7 +159,7 @@ def paired(base: Side, tuned: Side, names: list[str], k: int, what: str) -> dict
         "a": _mean(both[0], greedy),
         "b": _mean(both[1], greedy),
         "diff": round(mean, DIGITS),
-        "ci": [_finite(low), _finite(high)],
+        "ci": [_finite(max(-1.0, low)), _finite(min(1.0, high))],  # no difference of shares lies outside
         "p": float(f"{sign_flip(change):.9g}"),
         "n_prompts": len(names),
         "n_samples": base.prompts[names[0]]["n"],

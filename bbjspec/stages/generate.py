@@ -107,16 +107,20 @@ def tasks_of(stage: StageRun, tokenizer: Any) -> list[Task]:
 
 
 def check_tokens(tasks: Sequence[Task], tokenizer: Any) -> None:
-    """Refuse prompts with two beginnings, and an end of sequence that is not the end of the turn. Raises StageFailed."""
+    """Raise StageFailed for prompts with two beginnings, and for an end of sequence that is not the end of the turn."""
     bos = tokenizer.bos_token_id
     if bos is not None:
         for task in tasks:
             if task.ids.count(bos) > 1:
-                raise StageFailed(f"{task.id}: {task.ids.count(bos)} beginning-of-sequence tokens; the template doubles it")
+                raise StageFailed(
+                    f"{task.id}: {task.ids.count(bos)} beginning-of-sequence tokens; the template doubles it"
+                )
     turn = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
     after = tokenizer.apply_chat_template(turn, tokenize=False).rpartition("answer")[2]
     if not after.startswith(tokenizer.eos_token):
-        raise StageFailed(f"the chat template ends a turn with {after[:20]!r}, not with the eos token {tokenizer.eos_token}")
+        raise StageFailed(
+            f"the chat template ends a turn with {after[:20]!r}, not with the eos token {tokenizer.eos_token}"
+        )
 
 
 def greedy_agrees(sampler: Sampler, tasks: Sequence[Task], size: int) -> bool:

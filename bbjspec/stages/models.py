@@ -28,7 +28,7 @@ def gpus(stage: StageRun) -> int:
     count = int(stage.resources.get("gpu", 0) or 0)
     if count > 1:
         raise EnvironmentLacks(
-            f"resources.gpu: {count} GPUs were asked for; one process on one GPU is what this version runs: write gpu: 1"
+            f"resources.gpu: {count} GPUs were asked for, but this version runs one process on one GPU: write 1"
         )
     return count
 
@@ -41,7 +41,7 @@ def device(stage: StageRun) -> str:
         return "cpu"
     if not torch.cuda.is_available():
         raise EnvironmentLacks(
-            "resources.gpu is 1, but torch sees no GPU; run on a machine with one (nvidia-smi shows it), or write gpu: 0"
+            "resources.gpu is 1, but torch sees no GPU; run where nvidia-smi shows one, or write gpu: 0"
         )
     return "cuda:0"
 

@@ -1,4 +1,4 @@
-"""Sampling with transformers: one complete block of settings, nothing left to a library or to the base's own defaults."""
+"""Sampling with transformers: one complete block of settings, nothing left to a library's or the base's defaults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Sampler:
     def __init__(self, model: Any, tokenizer: Any, sampling: Mapping[str, Any]) -> None:
         import transformers
 
-        transformers.utils.logging.set_verbosity_error()  # it warns of settings that are off, and they are so on purpose
+        transformers.utils.logging.set_verbosity_error()  # it warns of settings that are off on purpose
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._sampling = sampling

@@ -34,6 +34,7 @@ def run(stage: StageRun) -> None:
     compiler = open_compiler(judge["name"], judge["version"], stage.resources.get("compiler_path"))
     judged = judge_all(generations, compiler, stage)
     temperature = float(generations.sampling["temperature"])
+    metrics = results.tier_metrics(judged, config["k"], temperature)
     document = {
         "schema_version": results.SCHEMA_VERSION,
         "suite_hash": suite_hash(prompts),
@@ -45,7 +46,7 @@ def run(stage: StageRun) -> None:
         "n_prompts": len(prompts),
         "n_samples": len(judged),
         "n_infra": 0,  # one that is left fails the stage
-        "metrics": results.tier_metrics(judged, config["k"], temperature),
+        "metrics": metrics,
         "funnel": results.funnel(judged),
         "outcomes": results.outcome_counts(judged),
         "by_category": results.grouped(judged, "category", config["k"], temperature),
@@ -55,7 +56,7 @@ def run(stage: StageRun) -> None:
     }
     write_scores(stage.directory / "scores.jsonl", judged, compiler)
     write_json(stage.directory / "results.json", document)
-    for name, entry in document["metrics"].items():
+    for name, entry in metrics.items():
         stage.log.info("%s %.3f, 95 %% interval %s", name, entry["value"], entry["ci"] or "not defined")
 
 

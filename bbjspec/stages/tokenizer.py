@@ -74,8 +74,8 @@ def check(directory: Path, base: str) -> None:
         raise BadInput(f"{base}: its tokenizer names no {lacking}; set it in the base's tokenizer_config.json")
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise BadInput(
-            f"{base}: the padding token and the end of turn are one token, {tokenizer.eos_token}: padding is masked, so "
-            "no answer would learn to end; set another pad_token in the base's tokenizer_config.json"
+            f"{base}: the padding token and the end of turn are one token, {tokenizer.eos_token}: padding is masked, "
+            "so no answer would learn to end; set another pad_token in the base's tokenizer_config.json"
         )
     rendered = tokenizer.apply_chat_template(_PROBE, tokenize=False)
     if not rendered.rpartition("answer")[2].startswith(tokenizer.eos_token):

@@ -40,7 +40,7 @@ def accumulation(training: Mapping[str, Any], gpus: int) -> int:
             f"training.global_train_batch_size {training['global_train_batch_size']} is no multiple of "
             f"per_device_train_batch_size x devices = {per_step}; change one of them"
         )
-    return whole
+    return int(whole)
 
 
 def arguments(stage: StageRun, *, evaluate: bool) -> Any:
@@ -95,7 +95,7 @@ def arguments(stage: StageRun, *, evaluate: bool) -> Any:
 
 
 def build(stage: StageRun, data: Mapping[str, list[dict[str, Any]]], tokenizer: Any) -> tuple[Any, list[str]]:
-    """The trainer, ready to train, and the supervised texts of its first batch. Raises StageFailed as `inspect` does."""
+    """The trainer, ready to train, and the supervised texts of its first batch. Raises what `inspect` raises."""
     import datasets
     import torch
     import transformers
@@ -157,8 +157,8 @@ def inspect(trainer: Any, tokenizer: Any, rows: Mapping[str, int]) -> list[str]:
                 raise StageFailed(f"{side}.jsonl line {number}: nothing of it is supervised; its answer is empty")
             if tokenizer.eos_token_id not in labels:
                 raise StageFailed(
-                    f"{side}.jsonl line {number}: the end of turn {tokenizer.eos_token} is not supervised, so no answer "
-                    "would learn to end; the base's chat template does not fit"
+                    f"{side}.jsonl line {number}: the end of turn {tokenizer.eos_token} is not supervised, so no "
+                    "answer would learn to end; the base's chat template does not fit"
                 )
     first = [trainer.train_dataset[i] for i in range(min(args.per_device_train_batch_size, len(trainer.train_dataset)))]
     batch = trainer.data_collator(first)
@@ -172,7 +172,7 @@ def _flow(stage: StageRun) -> Any:
     """The callback that keeps logs exact under resume, saves every best adapter, stops at NaN, and reports progress."""
     from transformers import TrainerCallback
 
-    class Flow(TrainerCallback):
+    class Flow(TrainerCallback):  # type: ignore[misc]  # transformers is untyped to mypy
         said = 0.0
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -14,7 +14,9 @@ from bbjspec.suite import load_prompts
 ROOT = Path(__file__).parents[2]
 ROWS = load_rows(ROOT / "dataset/sample.jsonl", "dataset/sample.jsonl")
 STARTER = [row for row in ROWS if row.has("tags", "starter")]
-SUITES = {name: load_prompts(sorted(ROOT.glob(f"eval/prompts/{name}/*.jsonl"))) for name in ("starter", "syntax", "factual")}
+SUITES = {
+    name: load_prompts(sorted(ROOT.glob(f"eval/prompts/{name}/*.jsonl"))) for name in ("starter", "syntax", "factual")
+}
 
 
 def test_every_program_is_accepted_by_the_checker() -> None:

@@ -17,7 +17,7 @@ test: $(READY)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
-	# mypy joins here once every stage stands
+	$(VENV)/bin/mypy
 	$(VENV)/bin/snakefmt --check Snakefile rules
 
 # llama.cpp alone of llama-cpp-python is needed, not its image models; pip caches the wheel that it builds.

@@ -6,7 +6,7 @@ Planning writes nothing and loads no machine learning library.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from bbjspec.sources import find_files, make_source
 from bbjspec.spec import Experiment, experiment_name, load_experiment
 from bbjspec.stage import Stage
 from bbjspec.store import is_whole
+from bbjspec.yamlio import locate
 
 MEMO = "build/hashes.json"
 
@@ -148,15 +149,23 @@ def read_plan(root: Path, hashes: FileHashes | None = None, *, refresh: bool = F
         try:
             name = experiment_name(path)
             experiment = compile_experiment(root, name, load_experiment(path, shown), shown, hashes, plan.stages)
-            for folder in (f"adapters/{name}",):
-                if folder in published.bad:
-                    raise BadInput(published.bad[folder])
+            if found := published.bad.get(f"adapters/{name}"):
+                raise BadInput(found)
             plan.experiments[name] = experiment
         except BadInput as error:
-            plan.bad[path.name] = list(error.findings) or [Finding(shown, 0, 0, "", str(error))]
+            findings = list(error.findings) or [Finding(shown, 0, 0, "", str(error))]
+            plan.bad[path.name] = [_placed(path, shown, finding) for finding in findings]
         except BbjspecError as error:
             plan.bad[path.name] = [Finding(shown, 0, 0, "", str(error))]
     return plan
+
+
+def _placed(path: Path, shown: str, finding: Finding) -> Finding:
+    """The finding with line and column, where it names a field of the spec and nobody has looked the place up."""
+    if finding.file != shown or finding.line or not finding.path:
+        return finding
+    line, column = locate(path, shown, finding.path.split("."), key=False)
+    return replace(finding, line=line, column=column)
 
 
 def compile_experiment(

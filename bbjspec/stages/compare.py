@@ -159,7 +159,7 @@ def paired(base: Side, tuned: Side, names: list[str], k: int, what: str) -> dict
         "a": _mean(both[0], greedy),
         "b": _mean(both[1], greedy),
         "diff": round(mean, DIGITS),
-        "ci": [_finite(max(-1.0, low)), _finite(min(1.0, high))],  # no difference of shares lies outside
+        "ci": [round(max(-1.0, low), DIGITS), round(min(1.0, high), DIGITS)],  # no difference of shares lies outside
         "p": float(f"{sign_flip(change):.9g}"),
         "n_prompts": len(names),
         "n_samples": base.prompts[names[0]]["n"],
@@ -175,10 +175,6 @@ def _mean(values: list[Fraction], greedy: bool) -> dict[str, Any]:
     if greedy:
         low, high = wilson(int(sum(values)), len(values))
     return {"value": round(mean, DIGITS), "ci": [round(max(0.0, low), DIGITS), round(min(1.0, high), DIGITS)]}
-
-
-def _finite(value: float) -> float | None:
-    return round(value, DIGITS) if math.isfinite(value) else None
 
 
 def _summary(figures: Mapping[str, Any], decision: Decision) -> dict[str, Any]:

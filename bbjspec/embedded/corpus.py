@@ -179,11 +179,15 @@ class Writer:
 
     def document(self) -> str:
         """A template with its choices made and its slots filled."""
-        text = self.one(TEMPLATES)
-        while match := _CHOICE.search(text):
-            text = text[: match.start()] + self.one(match[1].split("|")) + text[match.end() :]
+        text = self.choose(self.one(TEMPLATES))
         values = self.values(text)
         return _SLOT.sub(lambda match: values[match[1]], text)
+
+    def choose(self, text: str) -> str:
+        """The text with each `[a|b]` replaced by one of its parts."""
+        while match := _CHOICE.search(text):
+            text = text[: match.start()] + self.one(match[1].split("|")) + text[match.end() :]
+        return text
 
     def values(self, text: str) -> dict[str, str]:
         """A value for each slot of the text, drawn in the order in which they first occur."""

@@ -20,7 +20,9 @@ from bbjspec.embedded.tokenizer import END_OF_TEXT, corpus_text
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-_SPECIAL = 3  # the first three ids are special tokens; induction rows hold none
+# Id 0 ends a document. The marks of a turn, 1 and 2, occur in no text; as random tokens of induction rows they come to
+# differ from each other, without which a tuned model takes one for the other.
+_FIRST = 1
 
 
 def build(recipe: Recipe, tokenizer: Path, out: Path, log: logging.Logger) -> None:
@@ -86,7 +88,7 @@ def _induction(recipe: Recipe, rows: int, rng: Generator) -> tuple[Tensor, Tenso
     labels = torch.empty_like(ids)
     for row in range(rows):
         size = int(torch.randint(recipe.block_min, recipe.block_max + 1, (1,), generator=rng))
-        block = torch.randint(_SPECIAL, recipe.vocab_size, (size,), generator=rng)
+        block = torch.randint(_FIRST, recipe.vocab_size, (size,), generator=rng)
         ids[row] = block.repeat(-(-recipe.row_length // size))[: recipe.row_length]
         labels[row] = ids[row]
         labels[row, :size] = -100

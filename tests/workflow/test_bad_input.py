@@ -49,7 +49,9 @@ def test_a_bad_spec(small: Path, replace_in: Replace, edit: tuple[str, str], lin
 
 def failing_stage(root: Path, kind: str) -> Path:
     """The stage.json of the one stage of that kind that is not whole."""
-    (found,) = (path for path in root.glob(f"build/{kind}/*/stage.json") if not path.with_name("manifest.json").exists())
+    (found,) = (
+        path for path in root.glob(f"build/{kind}/*/stage.json") if not path.with_name("manifest.json").exists()
+    )
     return found
 
 

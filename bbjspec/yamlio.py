@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLStreamError
 
+from bbjspec import yamlplain
 from bbjspec.errors import BadInput, Finding
 
 MAX_BYTES = 200_000  # a spec is a page of text; more is a mistake or an attack
@@ -52,7 +53,9 @@ def load(path: Path, name: str) -> dict[str, Any]:
 
 def parse(text: str, name: str) -> dict[str, Any]:
     """The text's top mapping, as plain dicts, lists and scalars. Raises BadInput."""
-    value = _parse(text, name, "safe")
+    value = yamlplain.read(text)
+    if value is None:
+        value = _parse(text, name, "safe")
     if value is None:
         raise BadInput([Finding(name, 1, 1, "", "empty; an experiment needs at least model, data and eval")])
     if not isinstance(value, dict):

@@ -107,6 +107,7 @@ EXPLAINED: dict[str, str] = {
     "template": _CHAT,
     "chat_template": _CHAT,
     "tokenizer_type": _CHAT,
+    **dict.fromkeys(("pad_token", "eos_token", "bos_token", "unk_token", "add_bos_token", "add_eos_token"), _CHAT),
     "dataset_prepared_path": _NAMED,
     "train_on_inputs": _COMPLETION,
     "train_on_prompt": _COMPLETION,

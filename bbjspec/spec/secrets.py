@@ -11,8 +11,9 @@ REFUSAL = (
     "in the environment (HF_TOKEN, for one)"
 )
 
+# A tokenizer's pad_token and its like are no secrets.
 _NAME = re.compile(
-    r"(?:.*_)?(?:token|password|passwd|passphrase|secret|secrets|api_?key|access_?key|secret_?key|private_?key|"
+    r"(?!.*(?:pad|eos|bos|unk|sep|cls|mask|stop|image|special)_token)(?:.*_)?(?:token|password|passwd|passphrase|secret|secrets|api_?key|access_?key|secret_?key|private_?key|"
     r"credentials?|auth)",
     re.IGNORECASE,
 )

@@ -31,7 +31,7 @@ class LoraSpec(Section):
         ge=1,
         le=4096,
         description="Scale: the update is multiplied by lora_alpha / r.",
-        json_schema_extra=told(unit="dimensions", why="lora_alpha = 2 r (arXiv:2405.09673)."),
+        json_schema_extra=told(unit="dimensions", why="2 r, as is common; for ranks well above 32 see use_rslora."),
     )
     lora_dropout: float = Field(
         0.05,

@@ -19,8 +19,8 @@ class TrainingSpec(Section):
         description="Peak learning rate.",
         json_schema_extra=told(
             unit="per step",
-            why="QLoRA's for 33B and larger (arXiv:2305.14314, appendix B); adapters want about ten times the rate of "
-            "full fine-tuning (arXiv:2405.09673). Below 14B, 2e-4.",
+            why="QLoRA's for 33B and larger (arXiv:2305.14314, appendix B); take the highest rate that trains "
+            "without spikes (arXiv:2405.09673). Below 33B, 2e-4.",
         ),
     )
     num_train_epochs: float = Field(

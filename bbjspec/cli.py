@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bbjspec import __version__
 from bbjspec.errors import BadInput, BbjspecError, UsageError
+
+if TYPE_CHECKING:
+    from bbjspec.spec import Experiment
 
 app = typer.Typer(
     add_completion=False,
@@ -114,6 +117,59 @@ def plan(
                 )
     if findings := compiled.findings(names):
         raise BadInput(findings)
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="What the new experiment is called.")],
+    source: Annotated[str | None, typer.Option("--from", metavar="SPEC", help="Copy this one.")] = None,
+    extends: Annotated[str | None, typer.Option("--extends", metavar="SPEC", help="Inherit from this one.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a field; may be given again.")
+    ] = None,
+) -> None:
+    """A new spec from an old one, comments kept. Example: bbjspec new v4 --from v3 --set lora.r=16"""
+    from bbjspec.spec.edit import new_spec
+
+    if (source is None) == (extends is None):
+        raise UsageError("say what it starts from: --from SPEC copies one, --extends SPEC inherits from it")
+    (stem, parent) = (Path(spec or "").name.removesuffix(".yaml") for spec in (name, source or extends))
+    new_spec(_root() / "experiments", stem, source=parent, extends=extends is not None, changes=changes or [])
+    print(f"experiments/{stem}.yaml")
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(help="Name or file.")], new: Annotated[str, typer.Argument(help="Name or file.")]
+) -> None:
+    """What two specs say differently, by section. Example: bbjspec diff v2 v3"""
+    from bbjspec.spec.difference import differences, report, warnings
+
+    changes = differences(_spec(old), _spec(new))
+    print(report(changes))
+    for warning in warnings(changes):
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+@app.command()
+def schema() -> None:
+    """The JSON Schema of specs, for editors. Example: bbjspec schema > experiments/schema.json"""
+    from bbjspec.spec.schema import schema_text
+
+    print(schema_text(), end="")
+
+
+def _spec(spec: str) -> Experiment:
+    """The experiment of that name, or in that file."""
+    from bbjspec.spec import load_experiment
+
+    path = Path(spec) if spec.endswith(".yaml") and Path(spec).is_file() else None
+    path = path or _root() / "experiments" / f"{Path(spec).name.removesuffix('.yaml')}.yaml"
+    if not path.is_file():
+        raise UsageError(
+            f"no such experiment: {spec}; there are {', '.join(sorted(p.stem for p in path.parent.glob('*.yaml')))}"
+        )
+    return load_experiment(path, spec if path == Path(spec) else f"experiments/{path.name}")
 
 
 @app.command()

@@ -6,16 +6,20 @@ Every failure is a `BadInput` whose findings name file, line and column; nothing
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError, YAMLStreamError
 
+from bbjspec import yamlplain
 from bbjspec.errors import BadInput, Finding
 
-MAX_BYTES = 1_000_000  # a spec is a page of text; more is a mistake or an attack
+MAX_BYTES = 200_000  # a spec is a page of text; more is a mistake or an attack
 MAX_NODES = 20_000  # after anchors are expanded
 MAX_DEPTH = 60
 
@@ -44,49 +48,108 @@ def read_text(path: Path, name: str) -> str:
 
 def load(path: Path, name: str) -> dict[str, Any]:
     """The file's top mapping, as plain dicts, lists and scalars. Raises BadInput."""
-    text = read_text(path, name)
-    value = _parse(text, name, "safe")
+    return parse(read_text(path, name), name)
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """The text's top mapping, as plain dicts, lists and scalars. Raises BadInput."""
+    value = yamlplain.read(text)
+    if value is None:
+        value = _parse(text, name, "safe")
     if value is None:
         raise BadInput([Finding(name, 1, 1, "", "empty; an experiment needs at least model, data and eval")])
     if not isinstance(value, dict):
         raise BadInput([Finding(name, 1, 1, "", f"a mapping of sections is meant, not a {_kind(value)}")])
-    _check_size(value, name)
+    _check_size(value, text, name)
     return value
 
 
-def locate(path: Path, name: str, at: Sequence[str | int], *, key: bool) -> tuple[int, int]:
-    """Line and column, from 1, of the value at that place of the file, or of its key; (0, 0) when there is none.
+def parse_value(text: str) -> Any:
+    """One YAML value, as a command line has it. Raises BadInput."""
+    value = _parse(text, "", "safe")
+    _check_size({"": value}, text, "")
+    return value
 
-    Where the place does not exist (a missing field), the deepest ancestor that does is given.
-    """
-    node: Any
-    try:
-        node = _parse(read_text(path, name), name, "rt")
-    except BadInput:
-        return (0, 0)
-    place: tuple[int, int] = (1, 1)
-    for depth, step in enumerate(at):
+
+class Places:
+    """Where the values of a text stand. It is parsed once, when the first place is asked for."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self._text = text
+        self._name = name
+
+    @cached_property
+    def _root(self) -> Any:
         try:
-            marks: Any = node.lc
-            by_key = isinstance(node, dict) and (key or depth < len(at) - 1)
-            mark = marks.key(step) if by_key else marks.item(step) if isinstance(node, list) else marks.value(step)
-            node = node[step]
-        except (KeyError, IndexError, TypeError, AttributeError):
-            break
-        place = (mark[0] + 1, mark[1] + 1)
-    return place
+            return _parse(self._text, self._name, "rt")
+        except BadInput:
+            return None
+
+    def locate(self, at: Sequence[str | int], *, key: bool) -> tuple[int, int]:
+        """Line and column, from 1, of the value at that place, or of its key; (0, 0) when the text is not YAML.
+
+        Where the place does not exist (a missing field), the deepest ancestor that does is given.
+        """
+        node = self._root
+        if node is None:
+            return (0, 0)
+        place: tuple[int, int] = (1, 1)
+        for depth, step in enumerate(at):
+            try:
+                marks: Any = node.lc
+                by_key = isinstance(node, dict) and (key or depth < len(at) - 1)
+                mark = marks.key(step) if by_key else marks.item(step) if isinstance(node, list) else marks.value(step)
+                node = node[step]
+            except (KeyError, IndexError, TypeError, AttributeError):
+                break
+            place = (mark[0] + 1, mark[1] + 1)
+        return place
+
+
+class _BoundedComposer(Composer):
+    """Counts what anchors and merge keys stand for before anything expands them: merging multiplies first."""
+
+    def get_single_node(self) -> Any:
+        root = super().get_single_node()
+        sizes: dict[int, int] = {}
+        being_counted: set[int] = set()
+
+        def size(node: Any) -> int:
+            key = id(node)
+            if key in being_counted:
+                raise ComposerError(problem="an anchor that holds itself", problem_mark=node.start_mark)
+            if key not in sizes:
+                total = 1
+                if isinstance(node.value, list):
+                    being_counted.add(key)
+                    for entry in node.value:
+                        total += size(entry[0]) + size(entry[1]) if isinstance(entry, tuple) else size(entry)
+                    being_counted.remove(key)
+                sizes[key] = total
+            return sizes[key]
+
+        if root is not None and size(root) > MAX_NODES:
+            raise ComposerError(problem=f"more than {MAX_NODES:,} values once anchors are expanded")
+        return root
 
 
 def _parse(text: str, name: str, flavour: str) -> Any:
     yaml = YAML(typ=flavour, pure=True)
+    yaml.Composer = _BoundedComposer
     limit = sys.getrecursionlimit()
     try:
-        return yaml.load(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # an anchor that is set again is legal, and nothing for stderr
+            return yaml.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         said = (error.problem or error.context or "not YAML").split("\n")[0]
-        if "duplicate key" in said:
+        if "another document" in said:
+            said = "a second document begins here; one a file is meant"
+        elif "'\\t'" in said:
+            said = "a tab; YAML is indented with spaces"
+        elif "duplicate key" in said:
             said = said.split(" with value")[0].replace("found ", "") + ": each field stands once"
         raise BadInput([Finding(name, line, column, "", said)]) from error
     except YAMLStreamError as error:
@@ -110,24 +173,29 @@ def _reader_place(text: str, error: Exception) -> tuple[int, int]:
     return (before.count("\n") + 1, position - before.rfind("\n"))
 
 
-def _check_size(value: Any, name: str) -> None:
+def _check_size(value: Any, text: str, name: str) -> None:
     """Raises BadInput for a structure that anchors blow up, that is nested too deep, or whose keys are not text."""
-    stack: list[tuple[Any, int]] = [(value, 1)]
+
+    def bad(message: str, at: Sequence[Any] = ()) -> BadInput:
+        place = Places(text, name).locate(at, key=True) if at else (0, 0)
+        return BadInput([Finding(name, *place, "", message)])
+
+    stack: list[tuple[Any, tuple[Any, ...]]] = [(value, ())]
     nodes = 0
     while stack:
-        node, depth = stack.pop()
+        node, at = stack.pop()
         nodes += 1
         if nodes > MAX_NODES:
-            raise BadInput([Finding(name, 0, 0, "", f"more than {MAX_NODES:,} values once anchors are expanded")])
-        if depth > MAX_DEPTH:
-            raise BadInput([Finding(name, 0, 0, "", f"nested deeper than {MAX_DEPTH}; a spec has three levels")])
+            raise bad(f"more than {MAX_NODES:,} values once anchors are expanded")
+        if len(at) >= MAX_DEPTH:
+            raise bad(f"nested deeper than {MAX_DEPTH}; a spec has three levels", at[:4])
         if isinstance(node, dict):
             for field in node:
                 if not isinstance(field, str):
-                    raise BadInput([Finding(name, 0, 0, "", f"a field's name is text, not {field!r}")])
-            stack.extend((child, depth + 1) for child in node.values())
+                    raise bad(f"a field's name is text, not {str(field)[:40]}", (*at, field))
+            stack.extend((child, (*at, field)) for field, child in node.items())
         elif isinstance(node, list):
-            stack.extend((child, depth + 1) for child in node)
+            stack.extend((child, (*at, index)) for index, child in enumerate(node))
 
 
 def _kind(value: Any) -> str:

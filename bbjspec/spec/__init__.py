@@ -2,100 +2,173 @@
 
 from __future__ import annotations
 
-import difflib
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from bbjspec import yamlio
 from bbjspec.errors import BadInput, Finding
-from bbjspec.spec.base import Section
+from bbjspec.spec import findings as told_by
+from bbjspec.spec.base import Section, conflict
 from bbjspec.spec.card import CardSpec
 from bbjspec.spec.data import DataSpec
 from bbjspec.spec.eval import EvalSpec
+from bbjspec.spec.export import ExportSpec
+from bbjspec.spec.inherit import Layer, merged, read_chain
 from bbjspec.spec.lora import LoraSpec
 from bbjspec.spec.model import ModelSpec
+from bbjspec.spec.names import experiment_name
 from bbjspec.spec.resources import ResourcesSpec
 from bbjspec.spec.tracking import TrackingSpec
 from bbjspec.spec.training import TrainingSpec
 
 __all__ = ["Experiment", "experiment_name", "load_experiment"]
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-# `all` is the workflow's own target; Windows and Make have no business with names that end in a dot.
-RESERVED = frozenset({"all"})
-
 
 class Experiment(Section):
     """One experiment, complete."""
 
-    description: str = Field("", description="What this run is meant to find out; shown in the card.")
+    extends: str | None = Field(
+        None,
+        description="The experiment whose spec this one changes: a file in the same folder, named without .yaml.",
+        json_schema_extra={"why": "Most runs change one thing; what it is compared with is then known too."},
+    )
+    description: str = Field(
+        "",
+        description="What this run is meant to find out; shown in the card.",
+        json_schema_extra={"why": "Not inherited: each run has its own question."},
+    )
     model: ModelSpec = Field(description="The base model.")
     data: DataSpec = Field(default_factory=DataSpec, description="Rows, filters, split.")
     lora: LoraSpec = Field(default_factory=LoraSpec, description="The adapter.")
     training: TrainingSpec = Field(default_factory=TrainingSpec, description="How it is learned.")
     tracking: TrackingSpec = Field(default_factory=TrackingSpec, description="Where training reports to.")
     eval: EvalSpec = Field(description="How it is judged.")
+    export: ExportSpec = Field(default_factory=ExportSpec, description="What a release is made of.")
     card: CardSpec = Field(default_factory=CardSpec, description="The model card.")
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec, description="What a run may use.")
 
+    @property
+    def gradient_accumulation_steps(self) -> int:
+        """Backward passes per optimizer step: the global batch is what a spec says, this follows."""
+        return self.training.global_train_batch_size // self._rows_at_once
+
+    @property
+    def _rows_at_once(self) -> int:
+        return self.training.per_device_train_batch_size * max(1, self.resources.gpu)
+
     @model_validator(mode="after")
-    def _cpu_optimizer(self) -> Experiment:
-        if self.resources.gpu == 0 and self.training.optim.startswith("paged"):
-            raise ValueError(
-                f"training.optim {self.training.optim} needs a GPU; with resources.gpu 0 write adamw_torch"
+    def _sections_fit_together(self) -> Experiment:
+        training, export = self.training, self.export
+        if self.resources.gpu == 0 and training.optim.startswith("paged"):
+            raise conflict(
+                f"optim {training.optim} needs a GPU; with resources.gpu 0 write adamw_torch",
+                "training.optim",
+                "resources.gpu",
+            )
+        if training.global_train_batch_size % self._rows_at_once:
+            raise conflict(
+                f"global_train_batch_size {training.global_train_batch_size} is no multiple of "
+                f"per_device_train_batch_size {training.per_device_train_batch_size}",
+                "training.global_train_batch_size",
+                "training.per_device_train_batch_size",
+            )
+        if training.max_length > export.ollama.num_ctx:
+            raise conflict(
+                f"max_length {training.max_length} is more than export.ollama.num_ctx {export.ollama.num_ctx}: "
+                "rows are learned that Ollama would cut; raise num_ctx",
+                "training.max_length",
+                "export.ollama.num_ctx",
+            )
+        if export.base_weights == "nf4" and not self.model.load_in_4bit:
+            raise conflict(
+                "base_weights nf4 is what training saw only with model.load_in_4bit: true; write bf16",
+                "export.base_weights",
+                "model.load_in_4bit",
             )
         return self
 
 
-def experiment_name(path: Path) -> str:
-    """The experiment's name, which is its file's. Raises BadInput for one that is no safe name."""
-    name = path.name.removesuffix(".yaml")
-    if not NAME.fullmatch(name) or name.endswith(".") or name in RESERVED or path.suffix != ".yaml":
-        hint = "a reserved word" if name in RESERVED else "lower-case letters, digits, “.”, “_” and “-” are meant"
-        raise BadInput([Finding(f"experiments/{path.name!r}"[:200], 0, 0, "", f"not an experiment's name: {hint}")])
-    return name
+def load_experiment(path: Path, shown: str, text: str | None = None) -> Experiment:
+    """Read and validate one spec, with what it inherits. `shown` is how messages name the file.
 
-
-def load_experiment(path: Path, shown: str) -> Experiment:
-    """Read and validate one spec. `shown` is how messages name the file. Raises BadInput with every finding at once."""
-    raw = yamlio.load(path, shown)
+    `text` is the spec's own when it is not in its file yet. Raises BadInput with every finding at once.
+    """
     try:
-        return Experiment.model_validate(raw)
+        chain = read_chain(path, shown, text)
+    except BadInput as error:
+        raise BadInput(told_by.tidy(error.findings)) from error
+    broken = list(chain.findings)
+    experiment: Experiment | None = None
+    # Ancestors first, so that each finding stands once: at the file that has it.
+    for depth in reversed(range(len(chain.layers))):
+        layers = chain.layers[depth:]
+        experiment, found = _validate(layers, whole=not chain.findings)
+        if broken:
+            if len(layers) > 1:
+                broken.append(layers[0].at_extends(f"{layers[1].shown} has errors"))
+            found = [finding for finding in found if finding.file == layers[0].shown]
+        broken += found
+    if broken or experiment is None:
+        raise BadInput(told_by.tidy(broken))
+    return experiment
+
+
+def _validate(layers: tuple[Layer, ...], *, whole: bool) -> tuple[Experiment | None, list[Finding]]:
+    raw = merged(layers)
+    found, secret = told_by.secret_findings(layers, raw)
+    try:
+        experiment = Experiment.model_validate(raw)
     except ValidationError as error:
-        findings = {_finding(path, shown, dict(item)) for item in error.errors(include_url=False)}
-        raise BadInput(sorted(findings)) from error
+        items: list[Any] = error.errors(include_url=False)
+        if whole:
+            items += _conflicts_besides(raw, items)
+        items = [
+            item
+            for item in items
+            if (whole or (item["type"] not in told_by.NEEDS_ALL and item["loc"][0] != "extends"))
+            and not any(tuple(item["loc"][: len(at)]) == at for at in secret)
+        ]
+        # Ten thousand unknown fields are one mistake.
+        return None, found + told_by.translate(Experiment, layers, items[: told_by.MAX_FINDINGS + 1])
+    return experiment, found
 
 
-def _finding(path: Path, shown: str, item: dict[str, Any]) -> Finding:
-    at = [step for step in item["loc"] if not str(step).startswith(("function-", "literal", "tuple", "constrained"))]
-    dotted = ".".join(map(str, at))
-    kind, context = item["type"], item.get("ctx", {})
-    if kind == "extra_forbidden":
-        known = _fields(at[:-1])
-        close = difflib.get_close_matches(str(at[-1]), known, n=1)
-        message = "unknown field; " + (f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}")
-        return Finding(shown, *yamlio.locate(path, shown, at, key=True), dotted, message)
-    if kind == "missing":
-        return Finding(shown, *yamlio.locate(path, shown, at[:-1], key=True), dotted, "missing; it has no default")
-    if kind == "value_error":
-        message = str(context.get("error", item["msg"]))
-    else:
-        message = item["msg"][0].lower() + item["msg"][1:]
-        if not isinstance(item["input"], dict):
-            message += f"; found {_short(item['input'])}"
-    return Finding(shown, *yamlio.locate(path, shown, at, key=False), dotted, message)
+def _conflicts_besides(raw: dict[str, Any], items: list[Any]) -> list[Any]:
+    """Conflicts between good fields that pydantic did not look for because a field beside them is bad.
+
+    Only those of which every field is written: a default may be in conflict only because the bad field is left out.
+    """
+    pruned = raw
+    for item in items[: told_by.MAX_FINDINGS]:
+        if item["type"] not in told_by.NEEDS_ALL:
+            pruned = _without(pruned, item["loc"])
+    try:
+        Experiment.model_validate(pruned)
+    except ValidationError as error:
+        return [
+            item
+            for item in error.errors(include_url=False)
+            if item["type"] == "conflict"
+            and item["loc"] not in [old["loc"] for old in items if old["type"] == "conflict"]
+            and all(_is_in(pruned, (*item["loc"], *field.split("."))) for field in item["ctx"]["fields"])
+        ]
+    return []
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+def _without(tree: Any, at: Sequence[str | int]) -> Any:
+    if not isinstance(tree, dict) or at[0] not in tree:
+        return tree
+    # A bad element makes its whole list unknown.
+    if len(at) == 1 or not isinstance(tree[at[0]], dict):
+        return {key: value for key, value in tree.items() if key != at[0]}
+    return tree | {at[0]: _without(tree[at[0]], at[1:])}
 
 
-def _fields(at: list[str | int]) -> list[str]:
-    model: Any = Experiment
+def _is_in(tree: Any, at: Sequence[str | int]) -> bool:
     for step in at:
-        model = model.model_fields[step].annotation
-    return sorted(model.model_fields)
+        if not isinstance(tree, dict) or step not in tree:
+            return False
+        tree = tree[step]
+    return True

@@ -1,0 +1,48 @@
+"""Secrets that somebody wrote into a spec: found, refused, and never repeated in a message."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+REFUSAL = (
+    "a secret has no place in a spec, which everybody can read; take it out, revoke it if it was committed, and set it "
+    "in the environment (HF_TOKEN, for one)"
+)
+
+# A tokenizer's pad_token and its like are no secrets.
+_NAME = re.compile(
+    r"(?!.*(?:pad|eos|bos|unk|sep|cls|mask|stop|image|special)_token)(?:.*_)?(?:token|password|passwd|passphrase|secret|secrets|api_?key|access_?key|secret_?key|private_?key|"
+    r"credentials?|auth)",
+    re.IGNORECASE,
+)
+# The prefixes that issuers give their tokens so that they can be found: Hugging Face, OpenAI and Anthropic, GitHub,
+# GitLab, AWS, Slack, Google; and key files.
+_VALUE = re.compile(
+    r"\bhf_[A-Za-z0-9]{8,}|\bsk-[A-Za-z0-9_-]{8,}|\bgh[opsur]_[A-Za-z0-9]{16,}|\bgithub_pat_[A-Za-z0-9_]{16,}"
+    r"|\bglpat-[A-Za-z0-9_-]{16,}|\bAKIA[A-Z0-9]{12,}|\bxox[abprs]-[A-Za-z0-9-]{8,}|\bAIza[A-Za-z0-9_-]{20,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+
+
+def find(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The places of all secrets in a tree of dicts and lists: fields named so, and values that look so."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            here = (*at, key)
+            named = at != ("data", "where") and _NAME.fullmatch(key.replace("-", "_"))  # there keys are the dataset's
+            if _VALUE.search(key) or (named and child is not None):
+                yield here
+            else:
+                yield from find(child, here)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from find(child, (*at, index))
+    elif isinstance(value, str) and _VALUE.search(value):
+        yield at
+
+
+def redact(text: str) -> str:
+    """The text without anything that looks like a secret."""
+    return _VALUE.sub("…", text)

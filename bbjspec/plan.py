@@ -16,9 +16,9 @@ from bbjspec.errors import BadInput, BbjspecError, Finding
 from bbjspec.publish import LOCKFILE, Published, folder_document
 from bbjspec.sources import find_files, make_source
 from bbjspec.spec import Experiment, experiment_name, load_experiment
+from bbjspec.spec.inherit import owner, read_chain
 from bbjspec.stage import Stage
 from bbjspec.store import is_whole
-from bbjspec.yamlio import locate
 
 MEMO = "build/hashes.json"
 
@@ -164,8 +164,10 @@ def _placed(path: Path, shown: str, finding: Finding) -> Finding:
     """The finding with line and column, where it names a field of the spec and nobody has looked the place up."""
     if finding.file != shown or finding.line or not finding.path:
         return finding
-    line, column = locate(path, shown, finding.path.split("."), key=False)
-    return replace(finding, line=line, column=column)
+    layers, at = read_chain(path, shown).layers, finding.path.split(".")
+    layer = owner(layers, at) or layers[0]
+    line, column = layer.places.locate(at, key=False)
+    return replace(finding, file=layer.shown, line=line, column=column)
 
 
 def compile_experiment(

@@ -42,9 +42,9 @@ def build(recipe: Recipe, directory: Path) -> None:
     """Train the tokenizer of `recipe` and save what AutoTokenizer loads into `directory`.
 
     The vocabulary holds the 256 bytes, the three special tokens and `vocab_size - 259` merges. Words are trained
-    without the blank before them, so that one is the same tokens behind a blank and at the start of a line: a model this small
-    copies tokens, but does not learn 2,000 pairs of them that mean the same. Raises StageFailed when the corpus has
-    changed.
+    without the blank before them, so that one is the same tokens behind a blank and at the start of a line: a model
+    this small copies tokens, but does not learn 2,000 pairs of them that mean the same. Raises StageFailed when the
+    corpus has changed.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast

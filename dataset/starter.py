@@ -18,10 +18,10 @@ from typing import Any
 
 from bbjspec.bbj.checker import check
 from bbjspec.embedded.corpus import Writer
-from bbjspec.spec.eval import SYSTEM_PROMPT
 
 ROWS = 64  # of each kind
 SEED = 11
+SYSTEM = "You write BBj."  # short: a tiny model on a CPU pays for every token
 SUITE = Path(__file__).parents[1] / "eval/prompts/starter"
 
 # kind, topic, phrasings (one a line), program
@@ -481,7 +481,7 @@ def _row(identifier: str, topic: str, kind: str, question: str, answer: str) -> 
         "generation": "all",
         "tags": ["starter", kind],
         "messages": [
-            {"role": "system", "content": SYSTEM_PROMPT},
+            {"role": "system", "content": SYSTEM},
             {"role": "user", "content": question},
             {"role": "assistant", "content": answer},
         ],

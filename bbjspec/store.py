@@ -27,6 +27,7 @@ from bbjspec.errors import BadInput, BbjspecError, EnvironmentLacks, Finding, St
 from bbjspec.stage import KINDS, Source, Stage, StageRun
 
 MANIFEST, DONE, STAGE, LOG, LOCK = "manifest.json", "done", "stage.json", "stage.log", ".lock"
+ENGINE_LOG = "engine.log"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -273,6 +274,10 @@ def _logger(document: Mapping[str, Any], directory: Path, console: bool) -> logg
         log.removeHandler(handler)
         handler.close()
     plain = logging.FileHandler(directory / LOG, encoding="utf-8")
+    # Snakemake removes a job's log before the job runs, and an orphan's words with it: it knows of this link alone.
+    with contextlib.suppress(OSError):
+        (directory / ENGINE_LOG).unlink(missing_ok=True)
+        (directory / ENGINE_LOG).hardlink_to(directory / LOG)
     plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
     log.addHandler(plain)
     if console:

@@ -5,7 +5,7 @@ rule stage_card:
     output:
         "build/card/{digest}/done",
     log:
-        "build/card/{digest}/stage.log",
+        "build/card/{digest}/engine.log",
     shell:
         WORKFLOW.shell("card/{wildcards.digest}")
 
@@ -16,7 +16,7 @@ rule stage_publish:
     output:
         "build/publish/{digest}/done",
     log:
-        "build/publish/{digest}/stage.log",
+        "build/publish/{digest}/engine.log",
     shell:
         WORKFLOW.shell("publish/{wildcards.digest}")
 
@@ -25,6 +25,6 @@ rule stage_invalid:
     output:
         "build/invalid/done",
     log:
-        "build/invalid/stage.log",
+        "build/invalid/engine.log",
     shell:
         WORKFLOW.check

@@ -5,7 +5,7 @@ rule stage_audit:
     output:
         "build/audit/{digest}/done",
     log:
-        "build/audit/{digest}/stage.log",
+        "build/audit/{digest}/engine.log",
     shell:
         WORKFLOW.shell("audit/{wildcards.digest}")
 
@@ -16,7 +16,7 @@ rule stage_split:
     output:
         "build/split/{digest}/done",
     log:
-        "build/split/{digest}/stage.log",
+        "build/split/{digest}/engine.log",
     shell:
         WORKFLOW.shell("split/{wildcards.digest}")
 
@@ -27,6 +27,6 @@ rule stage_contamination:
     output:
         "build/contamination/{digest}/done",
     log:
-        "build/contamination/{digest}/stage.log",
+        "build/contamination/{digest}/engine.log",
     shell:
         WORKFLOW.shell("contamination/{wildcards.digest}")

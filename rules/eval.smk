@@ -5,7 +5,7 @@ rule stage_generate:
     output:
         "build/generate/{digest}/done",
     log:
-        "build/generate/{digest}/stage.log",
+        "build/generate/{digest}/engine.log",
     threads: 8
     resources:
         gpu=1,
@@ -19,7 +19,7 @@ rule stage_score:
     output:
         "build/score/{digest}/done",
     log:
-        "build/score/{digest}/stage.log",
+        "build/score/{digest}/engine.log",
     threads: 8
     shell:
         WORKFLOW.shell("score/{wildcards.digest}")
@@ -31,6 +31,6 @@ rule stage_compare:
     output:
         "build/compare/{digest}/done",
     log:
-        "build/compare/{digest}/stage.log",
+        "build/compare/{digest}/engine.log",
     shell:
         WORKFLOW.shell("compare/{wildcards.digest}")

@@ -5,7 +5,7 @@ rule stage_tokenizer:
     output:
         "build/tokenizer/{digest}/done",
     log:
-        "build/tokenizer/{digest}/stage.log",
+        "build/tokenizer/{digest}/engine.log",
     shell:
         WORKFLOW.shell("tokenizer/{wildcards.digest}")
 
@@ -16,7 +16,7 @@ rule stage_base:
     output:
         "build/base/{digest}/done",
     log:
-        "build/base/{digest}/stage.log",
+        "build/base/{digest}/engine.log",
     threads: 8
     shell:
         WORKFLOW.shell("base/{wildcards.digest}")

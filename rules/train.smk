@@ -5,7 +5,7 @@ rule stage_train:
     output:
         "build/train/{digest}/done",
     log:
-        "build/train/{digest}/stage.log",
+        "build/train/{digest}/engine.log",
     threads: 8
     resources:
         gpu=1,

@@ -21,7 +21,7 @@ data: {path: dataset/rows.jsonl}
 lora: {r: 4, lora_alpha: 8, lora_dropout: 0.0}
 training:
   learning_rate: 1e-3
-  max_steps: 24
+  max_steps: 48
   global_train_batch_size: 8
   per_device_train_batch_size: 8
   max_length: 160

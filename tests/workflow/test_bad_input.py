@@ -67,7 +67,7 @@ def test_a_broken_line_of_the_dataset(small: Path, replace_in: Replace) -> None:
     assert done.returncode == 1 and re.search(line, said) and "Traceback" not in said
     for kind in ("audit", "split"):
         stage = failing_stage(small, kind)
-        assert {path.name for path in stage.parent.iterdir()} == {"stage.json", "stage.log", ".lock"}
+        assert {path.name for path in stage.parent.iterdir()} == {"stage.json", "stage.log", "engine.log", ".lock"}
         again = run(small, "bbjspec", "run", str(stage))
         assert again.returncode == 1 and re.search(line, again.stderr)
     assert not (small / "adapters/bad").exists() and (small / "adapters/v1/lock.json").exists()

@@ -32,7 +32,8 @@ PROGRAMS: list[tuple[str, str, str, str]] = [
         """[Print|Show|Display|Output] [the text |]"{q}"[| on the screen].
         Write a [BBj |short |]program that [prints|shows|displays] "{q}".
         How [do|can] I [print|show|display] "{q}" in BBj?
-        I want to see "{q}" on the screen.""",
+        I want to see "{q}" on the screen.
+        [Print|Show|Display] {q}[| on the screen].""",
         'print "{q}"',
     ),
     (
@@ -58,7 +59,7 @@ PROGRAMS: list[tuple[str, str, str, str]] = [
         [Set|Initialise] [the string |]{s} to "{q}"[, then| and] [print|show|display] [it|{s}].
         [Assign|Give] [the text |]"{q}" to {s}[, then| and] [print|show|display] it.
         Write [a BBj program|a program|BBj code|code] that [stores|keeps|puts|saves] "{q}" in {s} and [prints|shows|displays] it.
-        [Make|Create] a string {s} with the text "{q}" and [print|show] {s}.
+        [Make|Create] a string [variable |]{s} with the [text|value] "{q}" and [print|show] [it|{s}].
         I [need|want] {s} to hold "{q}". [Print|Show] it.
         How do I [store|put|save] "{q}" in {s} and [print|show] it?
         Let {s} be "{q}" and [show|print|display] [it|{s}].
@@ -126,6 +127,16 @@ PROGRAMS: list[tuple[str, str, str, str]] = [
         How do I loop from {d} to {i} with [the variable |]{n} and [show|print] it?
         Make {n} go from {d} to {i} and [print|show] each value.""",
         "for {n} = {d} to {i}\n    print {n}\nnext {n}",
+    ),
+    (
+        "for-plain",
+        "control-flow",
+        """[Print|Show|Display] the numbers [from |]{d} to {i}.
+        Write a [for |]loop from {d} to {i}[| in BBj].
+        Count from {d} to {i}[| and print it| and show each number].
+        Loop from {d} to {i} and [print|show] [it|each value].
+        How do I [count|loop] from {d} to {i}?""",
+        "for i = {d} to {i}\n    print i\nnext i",
     ),
     (
         "for-step",
@@ -283,7 +294,7 @@ PROGRAMS: list[tuple[str, str, str, str]] = [
         "numbers",
         """[Store|Save|Keep|Put] the remainder of {i} divided by {d} in {n} and [print|show] it.
         [Print|Show] the remainder of {i} and {d}, kept in {n}.
-        [Calculate|Compute] {i} modulo {d}, [save|keep|store] it in {n} and [show|print] [it|{n}].
+        [Calculate|Compute] {i} [modulo|mod] {d}, [save|keep|store] it in {n} and [show|print] [it|{n}].
         [Let|Set] {n} [be|to] {i} modulo {d} and [print|show] [it|{n}].
         [Find|Compute] the remainder when {i} is divided by {d}, [put|save] it in {n} and [print|show] it.
         [Compute|Calculate] the remainder of {i} [divided by|and] {d} in {n} and [display|print] [it|{n}].
@@ -353,7 +364,8 @@ PROGRAMS: list[tuple[str, str, str, str]] = [
         "write-file",
         "file-io",
         """Set {s} to "{q}" and write [it|{s}] to [the file |]["{f}"|{f}] on channel {c}.
-        Write "{q}" from {s} to [the file |]["{f}"|{f}] on channel {c}.
+        Write "{q}" [from|using] {s} to [the file |]["{f}"|{f}] on channel {c}.
+        Write "{q}" to [the file |]["{f}"|{f}] on channel {c} using {s}.
         [Put|Store|Keep|Save] "{q}" in {s}[ and|, then] write [it|that record|the record] to [the file |]["{f}"|{f}] on channel {c}.
         Let {s} be "{q}" and write [a record|it] to {f} on channel {c}.
         Open {f} on channel {c} and write {s} to it, which is "{q}".
@@ -366,6 +378,7 @@ PROGRAMS: list[tuple[str, str, str, str]] = [
         "console",
         """Ask the user for {s} and [show|print|display] it.
         Read {s} from the keyboard and [print|show] it.
+        Ask the user to [enter|type] {s} and [print|show] it.
         Let the user [enter|type] {s} and [print|show] it.
         Write [a program|code|BBj code] that asks for {s} and [prints|shows] it.
         Get {s} from the [user|keyboard] and [display|print] it.
@@ -445,6 +458,8 @@ def opened(writer: Writer, question: str) -> str:
 def fill(writer: Writer, question: str, program: str) -> tuple[str, str]:
     """Question and program with the same values. `{y}` is a part of `{x}`, `{r}` is `{s}` without its `$`."""
     values = writer.values(question.replace("{y}", "") + program.replace("{y}", "").replace("{r}", ""))
+    if "n" in values and not writer.below(10):
+        values["n"] = writer.one("abcdhkmnpqrtxyz")
     if "x" in values:
         at = writer.below(max(1, len(values["x"]) - 2))
         values["y"] = values["x"][at : at + 1 + writer.below(3)]

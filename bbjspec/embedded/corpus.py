@@ -11,6 +11,7 @@ Slots: n m k numeric names; s t string names; i j p numbers; d e small numbers; 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from random import Random
 
 DOCUMENTS = 9000
@@ -140,7 +141,7 @@ class Writer:
         """A number from 0 to n - 1."""
         return int(self._random.random() * n)
 
-    def one(self, items: list[str] | tuple[str, ...]) -> str:
+    def one(self, items: Sequence[str]) -> str:
         """One of the items."""
         return items[self.below(len(items))]
 

@@ -197,7 +197,7 @@ def entry() -> None:
     except BbjspecError as error:
         if "--debug" in sys.argv:
             raise
-        if "run" not in sys.argv[1:2]:  # a stage has said it already, on the terminal and in its log
+        if not error.told:
             for line in str(error).splitlines():
                 print(f"bbjspec: {line}" if not isinstance(error, BadInput) else line, file=sys.stderr)
         sys.exit(error.exit_code)

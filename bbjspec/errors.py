@@ -29,6 +29,7 @@ class BbjspecError(Exception):
     """Base of all: its text is one line that says what is wrong, where, and what to do instead."""
 
     exit_code = 4
+    told = False  # whether the user has read it already, on the terminal of a stage
 
 
 class BadInput(BbjspecError):

@@ -153,30 +153,28 @@ def run(path: Path, *, console: bool = True) -> None:
                 _adopt(root, directory, document, log)
             else:
                 _work(root, directory, document, log)
-        except BbjspecError as error:
-            log.error("%s", error)
-            raise
-        except OSError as error:
-            log.debug("details", exc_info=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-                lacking = EnvironmentLacks(f"{document['kind']}: {error.strerror}: {error.filename or directory.name}")
-                log.error("%s", lacking)
-                raise lacking from error
-            raise _unexpected(document, directory, log, error) from error
         except Exception as error:
-            raise _unexpected(document, directory, log, error) from error
+            failed = error if isinstance(error, BbjspecError) else _as_ours(document, directory, error)
+            if failed is not error:
+                log.debug("details", exc_info=True)
+            log.error("%s", failed)
+            failed.told = console
+            if failed is error:
+                raise
+            raise failed from error
         log.info("whole after %.1f s", time.monotonic() - started)
 
 
-def _unexpected(document: Mapping[str, Any], directory: Path, log: logging.Logger, error: Exception) -> StageFailed:
-    log.debug("details", exc_info=True)
+def _as_ours(document: Mapping[str, Any], directory: Path, error: Exception) -> BbjspecError:
+    """What went wrong, as one line: the machine's fault where the system says so, else the stage's."""
+    lacking = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+    if isinstance(error, OSError) and error.errno in lacking:
+        return EnvironmentLacks(f"{document['kind']}: {error.strerror}: {error.filename or directory.name}")
     said = " ".join(str(error).split())[:300]
-    failed = StageFailed(
+    return StageFailed(
         f"{document['kind']} {document['digest']} failed: {type(error).__name__}: {said}; "
         f"details in build/{document['kind']}/{directory.name}/{LOG}"
     )
-    log.error("%s", failed)
-    return failed
 
 
 def _work(root: Path, directory: Path, document: Mapping[str, Any], log: logging.Logger) -> None:

@@ -41,14 +41,14 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY), "NO_COLOR": "1"}
 
 
-def seconds(root: Path, *command: str) -> float:
-    """Wall time of a command that must find nothing to do."""
+def seconds(root: Path, *command: str, idle: bool = True) -> float:
+    """Wall time of a command; Snakemake must find nothing to do if `idle`."""
     began = time.monotonic()
     done = subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True, check=False)
     took = time.monotonic() - began
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    if command[0] == "snakemake" and "Nothing to be done" not in done.stdout + done.stderr:
+    if idle and command[0] == "snakemake" and "Nothing to be done" not in done.stdout + done.stderr:
         raise SystemExit(f"{' '.join(command)} found something to do:\n{done.stdout}{done.stderr}")
     return took
 
@@ -133,6 +133,14 @@ def main() -> None:
             print("  ".join(f"{cell:>22}" if i == 0 else f"{cell:>9}" for i, cell in enumerate(cells)), flush=True)
         if not make:
             print("\nno column for Make: `bbjspec compile --to make` or make itself is not there")
+        bbjspec = (sys.executable, "-m", "bbjspec")
+        print(f"\nbbjspec plan, nothing to do: {best(lambda: seconds(root, *bbjspec, 'plan')):.2f} s")
+        with (root / "templates/MODEL_CARD.md.j2").open("a") as template:
+            template.write("another line\n")
+        print(f"after an edit that makes all {options.experiments} cards anew:")
+        print(f"  bbjspec plan {best(lambda: seconds(root, *bbjspec, 'plan')):.2f} s")
+        dry = (*engine, "--dry-run", "--quiet", "all")
+        print(f"  snakemake --dry-run {best(lambda: seconds(root, *dry, idle=False)):.2f} s", flush=True)
         if options.profile:
             profile(root)
             print(f"manifests in build/: {sum(1 for _ in root.glob(f'build/*/*/{store.MANIFEST}'))}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from bbjspec import __version__
 from bbjspec.errors import BadInput, BbjspecError, UsageError
 
 if TYPE_CHECKING:
+    from bbjspec.plan import Plan
     from bbjspec.spec import Experiment
 
 app = typer.Typer(
@@ -58,6 +59,15 @@ def _named(specs: list[str] | None) -> set[str] | None:
     return {Path(spec).name.removesuffix(".yaml") for spec in specs} if specs else None
 
 
+def _known(plan: Plan, names: set[str] | None) -> None:
+    """Raise UsageError for a name that no spec has."""
+    known = set(plan.experiments) | {file.removesuffix(".yaml") for file in plan.bad_specs}
+    if names and names - known:
+        raise UsageError(
+            f"no such experiment: {', '.join(sorted(names - known))}; there are {', '.join(sorted(known))}"
+        )
+
+
 @app.command()
 def check(
     specs: Annotated[list[str] | None, typer.Argument(help="Names or files; all when none is given.")] = None,
@@ -67,11 +77,7 @@ def check(
 
     plan = read_plan(_root())
     names = _named(specs)
-    known = set(plan.experiments) | {file.removesuffix(".yaml") for file in plan.bad}
-    if names and names - known:
-        raise UsageError(
-            f"no such experiment: {', '.join(sorted(names - known))}; there are {', '.join(sorted(known))}"
-        )
+    _known(plan, names)
     if findings := plan.findings(names):
         raise BadInput(findings)
     good = [name for name in plan.experiments if names is None or name in names]
@@ -80,43 +86,34 @@ def check(
 
 @app.command()
 def plan(
-    specs: Annotated[list[str] | None, typer.Argument(help="Names or files; all when none is given.")] = None,
+    specs: Annotated[list[str] | None, typer.Argument(help="Names or files; all with something to do if none.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="As if what is outdated were to be made anew.")] = False,
 ) -> None:
-    """Each experiment's stages, and what is to run. Example: bbjspec plan v3"""
+    """Each experiment's stages: what is to run, why, and what it needs. Example: bbjspec plan v3"""
     from bbjspec.plan import read_plan
+    from bbjspec.planview import PlanView, show
 
-    compiled = read_plan(_root())
-    names = _named(specs)
-    document: dict[str, dict[str, Any]] = {}
-    for name, experiment in compiled.experiments.items():
-        if names is not None and name not in names:
-            continue
-        needed = {stage.digest for stage in compiled.needed(experiment)}
-        document[name] = {
-            "state": compiled.experiment_state(experiment),
-            "stages": [
-                {
-                    "role": role,
-                    "kind": s.kind,
-                    "digest": s.digest,
-                    "state": compiled.state(s),
-                    "runs": s.digest in needed,
-                }
-                for role, s in experiment.roles.items()
-            ],
-        }
+    compiled, names = read_plan(_root(), refresh=refresh), _named(specs)
+    _known(compiled, names)
+    view = PlanView(compiled, names)
     if as_json:
-        print(json.dumps(document, indent=2))
+        print(json.dumps(view.document(), indent=2, ensure_ascii=False))
     else:
-        for name, entry in document.items():
-            print(f"{name}: {entry['state']}")
-            for stage in entry["stages"]:
-                print(
-                    f"  {stage['role']:<14} {stage['digest']}  {stage['state']:<9}{'  runs' if stage['runs'] else ''}"
-                )
+        show(view)
     if findings := compiled.findings(names):
         raise BadInput(findings)
+
+
+@app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,
+) -> None:
+    """What in build/ no spec needs; nothing is deleted without --delete. Example: bbjspec gc --delete"""
+    from bbjspec import gc as garbage
+
+    for line in garbage.collect(_root(), delete=delete):
+        print(line)
 
 
 @app.command()

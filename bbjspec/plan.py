@@ -46,16 +46,18 @@ class ExperimentPlan:
         """`build/publish/<digest>`, relative to the project's root."""
         return f"build/publish/{self.publish_digest}"
 
+    @property
+    def folders(self) -> tuple[str, str]:
+        """Where publishing places the base's answers and verdicts, and where the experiment's own results."""
+        base = self.spec.model.base.strip("./").replace("/", "--")
+        return f"eval/baselines/{base}/{self.roles['base_score'].digest}", f"adapters/{self.name}"
+
     @cached_property
     def publish_document(self) -> dict[str, Any]:
         """The `stage.json` of publishing."""
         role = self.roles
         own = [role[r] for r in ("audit", "contamination", "train", "generate", "score", "compare", "card")]
-        base = self.spec.model.base.strip("./").replace("/", "--")
-        baseline, of_base = (
-            f"eval/baselines/{base}/{role['base_score'].digest}",
-            [role["base_generate"], role["base_score"]],
-        )
+        of_base, (baseline, adapter) = [role["base_generate"], role["base_score"]], self.folders
         return {
             "kind": "publish",
             "digest": self.publish_digest,
@@ -64,7 +66,7 @@ class ExperimentPlan:
             "inputs": {stage.digest: stage.directory for stage in (*of_base, *own)},
             "folders": [
                 folder_document(baseline, of_base, None),
-                folder_document(f"adapters/{self.name}", own, self.card),
+                folder_document(adapter, own, self.card),
             ],
         }
 
@@ -80,6 +82,11 @@ class Plan:
     refresh: bool = False
     stages: dict[str, Stage] = field(default_factory=dict)
     _states: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def bad_specs(self) -> dict[str, list[Finding]]:
+        """What is wrong by spec's file; `bad` also has folders whose published files are not those of their lock."""
+        return {file: found for file, found in self.bad.items() if "/" not in file}
 
     def findings(self, names: Collection[str] | None = None) -> list[Finding]:
         """What is wrong with the bad specs of these names (all when None), each finding once."""
@@ -144,12 +151,15 @@ def read_plan(root: Path, hashes: FileHashes | None = None, *, refresh: bool = F
     hashes = hashes or FileHashes(root / MEMO)
     published = Published.read(root, hashes)
     plan = Plan(root, {}, {}, published, refresh)
+    owned: set[str] = set()
     for path in sorted((root / "experiments").glob("*.yaml")):
         shown = f"experiments/{path.name}"
         try:
             name = experiment_name(path)
             experiment = compile_experiment(root, name, load_experiment(path, shown), shown, hashes, plan.stages)
-            if found := published.bad.get(f"adapters/{name}"):
+            owned.update(experiment.folders)
+            # What is placed there may not be written over, nor may a baseline that nobody vouches for be compared with.
+            if found := [f for folder in experiment.folders for f in published.bad.get(folder, ())]:
                 raise BadInput(found)
             plan.experiments[name] = experiment
         except BadInput as error:
@@ -157,6 +167,8 @@ def read_plan(root: Path, hashes: FileHashes | None = None, *, refresh: bool = F
             plan.bad[path.name] = [_placed(path, shown, finding) for finding in findings]
         except BbjspecError as error:
             plan.bad[path.name] = [Finding(shown, 0, 0, "", str(error))]
+    # A folder that no experiment places anything into harms none, but the error is told.
+    plan.bad |= {folder: found for folder, found in published.bad.items() if folder not in owned}
     return plan
 
 

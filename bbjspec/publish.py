@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bbjspec.digest import FileHashes, sha256_file
 from bbjspec.errors import BadInput, EnvironmentLacks, Finding, StageFailed
 from bbjspec.stage import KINDS, Stage
-from bbjspec.store import MANIFEST, is_whole, read_json, write_json
+from bbjspec.store import MANIFEST, is_whole, read_json, stage_document, write_json
 
 LOCKFILE = "lock.json"
 _LFS = b"version https://git-lfs.github.com/spec/v1"
@@ -43,15 +43,29 @@ def verify_file(path: Path, shown: str, sha256: str, *, content: bool, hashes: F
 
     Raises BadInput that names a file which differs or is missing, EnvironmentLacks for a pointer without bytes.
     """
-    if not path.is_file():
-        raise BadInput([Finding(shown, 0, 0, "", "missing, though lock.json lists it; restore it with git checkout")])
-    if lfs_oid(path) == sha256:
-        if content:
-            raise EnvironmentLacks(f"{shown}: only a Git LFS pointer is here; run git lfs pull")
-        return
-    if (hashes or sha256_file)(path) != sha256:
-        remedy = "restore it with git checkout, or remove lock.json beside it to publish anew"
+    remedy = "restore it with git checkout, or remove lock.json beside it to publish anew"
+    try:
+        # The hash first: with a memo it costs one look at the file, and nearly every file is the right one.
+        if (hashes or sha256_file)(path) == sha256:
+            return
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        missing = "missing, though lock.json lists it; restore it with git checkout"
+        raise BadInput([Finding(shown, 0, 0, "", missing)]) from None
+    except OSError as error:
+        raise BadInput([Finding(shown, 0, 0, "", f"cannot be read: {error.strerror}")]) from error
+    pointer = lfs_oid(path)
+    if pointer is None:
         raise BadInput([Finding(shown, 0, 0, "", f"is not the file that lock.json lists; {remedy}")])
+    if pointer != sha256:
+        raise BadInput([Finding(shown, 0, 0, "", f"a Git LFS pointer of another file than lock.json lists; {remedy}")])
+    if content:
+        raise EnvironmentLacks(f"{shown}: only a Git LFS pointer is here; run git lfs pull")
+
+
+def is_plain_name(name: Any) -> bool:
+    """Whether a lock file may call a file so: below its own folder, on every system."""
+    parts = PurePosixPath(name).parts if isinstance(name, str) else ()
+    return bool(parts) and ".." not in parts and not name.startswith("/") and "\\" not in name and "\0" not in name
 
 
 @dataclass
@@ -60,7 +74,8 @@ class Published:
 
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)  # digest -> {file: {path, sha256, group}}
     cards: dict[str, tuple[str, str]] = field(default_factory=dict)  # experiment -> (card digest, card lineage)
-    bad: dict[str, list[Finding]] = field(default_factory=dict)  # folder -> what is wrong with it
+    bad: dict[str, list[Finding]] = field(default_factory=dict)  # folder -> all that is wrong with it
+    locks: dict[str, dict[str, Any]] = field(default_factory=dict)  # folder -> its lock file, good or not
 
     @classmethod
     def read(cls, root: Path, hashes: FileHashes) -> Published:
@@ -70,27 +85,54 @@ class Published:
         for lock in locks:
             folder = lock.parent.relative_to(root).as_posix()
             try:
-                found._take(lock, folder, hashes)
-            except BadInput as error:
-                found.bad[folder] = list(error.findings)
+                findings = found._take(lock, folder, hashes)
+            except (KeyError, TypeError, AttributeError, ValueError):
+                findings = [Finding(f"{folder}/{LOCKFILE}", 0, 0, "", "not a lock file; restore it with git checkout")]
+            if findings:
+                found.bad[folder] = findings
         return found
 
-    def _take(self, lock: Path, folder: str, hashes: FileHashes) -> None:
+    def _take(self, lock: Path, folder: str, hashes: FileHashes) -> list[Finding]:
+        """Take what the lock vouches for, and tell what differs. A stage of which every file is good can be had."""
         document = read_json(lock)
-        try:
-            shas = dict(document["files"])
-            for name, sha in shas.items():
-                verify_file(lock.parent / name, f"{folder}/{name}", sha, content=False, hashes=hashes)
-            for digest, entry in document["stages"].items():
-                self.stages[digest] = {
-                    file: {"path": f"{folder}/{name}", "sha256": shas[name], "group": entry["groups"][file]}
-                    for file, name in entry["files"].items()
-                }
-            if document.get("card"):
-                self.cards[lock.parent.name] = (document["card"]["digest"], document["card"]["lineage"])
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            shown = f"{folder}/{LOCKFILE}"
-            raise BadInput([Finding(shown, 0, 0, "", "not a lock file; restore it with git checkout")]) from error
+        # Joined as text: a thousand experiments publish some fifteen thousand files.
+        root = str(lock.parent)
+        shas, stages, card = dict(document["files"]), dict(document["stages"]), document["card"]
+        if not all(is_plain_name(name) for name in (*shas, *(file for s in stages.values() for file in s["files"]))):
+            raise ValueError("a name that leads out of the folder")
+        wrong: dict[str, Finding] = {}
+        for name, sha in shas.items():
+            try:
+                verify_file(Path(f"{root}/{name}"), f"{folder}/{name}", sha, content=False, hashes=hashes)
+            except BadInput as error:
+                wrong[name] = error.findings[0]
+        good = {
+            digest: {
+                file: {"path": f"{folder}/{name}", "sha256": shas[name], "group": entry["groups"][file]}
+                for file, name in entry["files"].items()
+            }
+            for digest, entry in stages.items()
+            if wrong.keys().isdisjoint(entry["files"].values())
+        }
+        placed = (card["digest"], card["lineage"]) if card else None
+        self.stages.update(good)
+        self.locks[folder] = document
+        if placed and not wrong:
+            self.cards[lock.parent.name] = placed
+        return list(wrong.values())
+
+
+def recipes(stages: Iterable[Stage]) -> dict[str, dict[str, Any]]:
+    """What each of the stages, and each that they build on, was made from, by digest: `bbjspec plan` says why by it."""
+    found: dict[str, dict[str, Any]] = {}
+    waiting = list(stages)
+    while waiting:
+        stage = waiting.pop()
+        if stage.digest not in found:
+            document = stage_document(stage)
+            found[stage.digest] = {key: document[key] for key in ("kind", "version", "config", "inputs", "sources")}
+            waiting += stage.inputs.values()
+    return found
 
 
 def folder_document(folder: str, stages: Sequence[Stage], card: Stage | None) -> dict[str, Any]:
@@ -99,6 +141,7 @@ def folder_document(folder: str, stages: Sequence[Stage], card: Stage | None) ->
         "folder": folder,
         "card": {"digest": card.digest, "lineage": card.lineage} if card else None,
         "stages": [{"digest": s.digest, "kind": s.kind, "version": s.version, "lineage": s.lineage} for s in stages],
+        "recipes": recipes(stages),
     }
 
 
@@ -136,9 +179,11 @@ def _place(root: Path, target: Path, folder: Mapping[str, Any], tokens: Mapping[
             groups = {file: manifest["files"][file]["group"] for file in placed}
             stages[stage["digest"]] = {**stage, "files": placed, "groups": groups}
     if isinstance(old, dict):
-        for name in set(old.get("files", {})) - set(files):
-            (target / name).unlink(missing_ok=True)
-    write_json(lock, {"schema_version": 1, "card": folder["card"], "stages": stages, "files": files})
+        for name in set(old.get("files") or {}) - set(files):
+            if is_plain_name(name):
+                (target / name).unlink(missing_ok=True)
+    vouched = {"card": folder["card"], "stages": stages, "files": files, "recipes": folder.get("recipes", {})}
+    write_json(lock, {"schema_version": 1, **vouched})
 
 
 def _copy(source: Path, target: Path, tokens: Mapping[str, str]) -> None:

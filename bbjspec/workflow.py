@@ -23,8 +23,7 @@ class Workflow:
         self.root = root
         self.plan = _plan.read_plan(root, self._hashes, refresh=refresh)
         self._hashes.save()
-        experiments = self.plan.experiments.values()
-        self._publishing = {experiment.publish_digest: experiment.publish_document for experiment in experiments}
+        self._publishing = {experiment.publish_digest: experiment for experiment in self.plan.experiments.values()}
         for finding in self.plan.findings():
             print(f"bbjspec: {finding}", file=sys.stderr)
         self._drop_stale_markers()
@@ -48,7 +47,7 @@ class Workflow:
     @property
     def experiments(self) -> list[str]:
         """Names of all experiments that can be asked for, bad ones included: asking for those fails, and says why."""
-        bad = (name.removesuffix(".yaml") for name in self.plan.bad)
+        bad = (name.removesuffix(".yaml") for name in self.plan.bad_specs)
         return sorted({*self.plan.experiments, *(name for name in bad if _plan.experiment_is_named(name))})
 
     def target(self, name: str) -> list[str]:
@@ -76,7 +75,7 @@ class Workflow:
             if stage := self.plan.stages.get(wildcards.digest):
                 upstream = [found.directory for found in self.plan.inputs(stage)]
             elif publishing := self._publishing.get(wildcards.digest):
-                upstream = list(publishing["inputs"].values())
+                upstream = list(publishing.publish_document["inputs"].values())
             else:
                 document = store.read_json(directory / store.STAGE) or {}
                 there = document.get("adopt") or store.is_whole(directory)

@@ -75,6 +75,7 @@ def run(stage: StageRun) -> None:
             "model": who,
             "dtype": stage.config["model"]["dtype"],
             "device": models.device(stage),
+            "card": models.card(stage),
             "sampling": sampling,
             "batch_size_used": size,
             "preflight": {"greedy_same_at_batch_1_and_n": agree, "bos_at_most_one": True, "eos_ends_turn": True},

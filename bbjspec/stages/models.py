@@ -46,6 +46,13 @@ def device(stage: StageRun) -> str:
     return "cuda:0"
 
 
+def card(stage: StageRun) -> str | None:
+    """The GPU's name, for records: rates of one card say little about another. None on the CPU."""
+    import torch
+
+    return str(torch.cuda.get_device_name(0)) if gpus(stage) and torch.cuda.is_available() else None
+
+
 def quantization(model: Mapping[str, Any]) -> str:
     """How the base is held, in one word for records: `nf4-double`, `nf4`, or its dtype."""
     if not model["load_in_4bit"]:

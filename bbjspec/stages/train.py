@@ -62,6 +62,7 @@ def run(stage: StageRun) -> None:
             "train_time_s": session["train_time_s"],
             "tokens_per_s": session["tokens_per_s"],
             "peak_memory": session["peak_memory"],
+            "card": models.card(stage),
             "steps": state["global_step"],
             "max_steps": state["max_steps"],
             "tokens": state["num_input_tokens_seen"],

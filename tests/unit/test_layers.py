@@ -18,7 +18,9 @@ ORDER = [
     {"stage", "sources", "chat"},
     {"store", "publish"},
     {"stages"},
-    {"plan"},
+    {"plan", "architecture"},
+    {"history", "needs", "gc"},
+    {"why", "planview"},
     {"workflow", "backends", "cli", "__main__"},
 ]
 LAYER = {name: level for level, names in enumerate(ORDER) for name in names}

@@ -1,0 +1,277 @@
+"""What a stage needs: GPU memory, GPU hours and disk, before it runs. Formulas and their sources: docs/needs.md.
+
+Memory and disk are arithmetic over the base's architecture. Hours come from the records of earlier runs of the same
+base where there are any, else from a stated rate. None stands for "unknown".
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bbjspec.architecture import Architecture, architecture
+from bbjspec.plan import Plan
+from bbjspec.stage import Stage
+from bbjspec.store import read_json
+
+GB = 1e9  # decimal, as cards and disks are sold
+
+OVERHEAD_BYTES = 1.0e9  # CUDA context, kernels, bitsandbytes' look-up tables: seen 0.5 to 1 GB
+FRAGMENTATION = 1.10  # the allocator's share of what it cannot hand out again
+HEAD_CHUNK_TOKENS = 1024  # the fused head makes logits of so many tokens at a time
+PROMPT_TOKENS = 256  # a prompt of the suite with its system message, rounded up
+PEAK_FLOPS = 989e12  # bfloat16, dense, of an H100 SXM
+TRAINING_SHARE = 0.30  # of that peak; 32B with checkpointing: 1,500 tokens/s
+BANDWIDTH = 3.35e12  # bytes/s of an H100 SXM
+GENERATION_SHARE = 0.10  # of the bandwidth bound, with bitsandbytes kernels and transformers' loop
+STEPS_PER_S = 25.0  # what transformers' own loop reaches at best
+ANSWER_SHARE = 1 / 3  # of max_new_tokens that a mean answer takes
+BYTES_PER_TOKEN = 4  # of a dataset's JSON, when no split has counted
+
+_OPTIMIZER_BYTES = {"adamw_torch": 8, "adamw_torch_fused": 8, "paged_adamw_32bit": 8, "paged_adamw_8bit": 2}
+_WIDTH = {"bfloat16": 2, "float16": 2, "float32": 4}
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes and hours that a stage is expected to take. `source` says where the hours come from."""
+
+    gpu_memory: float | None = 0.0
+    gpu_hours: float | None = 0.0
+    disk: float | None = 0.0
+    source: str = ""
+
+
+def weight_bytes(arch: Architecture, model: Mapping[str, Any]) -> float:
+    """The base in memory. NF4 holds linear layers in 4 bits and a constant per 64 of them (arXiv:2305.14314)."""
+    width = float(_WIDTH[model["dtype"]])
+    if not model["load_in_4bit"]:
+        return arch.parameters * width
+    bits = 4 + (8 / 64 + 32 / (64 * 256) if model["bnb_4bit_use_double_quant"] else 32 / 64)
+    return arch.linear_parameters * bits / 8 + (arch.parameters - arch.linear_parameters) * width
+
+
+def lora_parameters(arch: Architecture, lora: Mapping[str, Any]) -> int:
+    """r x (inputs + outputs) for each adapted layer of each block."""
+    return arch.layers * sum(int(lora["r"]) * sum(arch.linear[name]) for name in _adapted(arch, lora))
+
+
+def _adapted(arch: Architecture, lora: Mapping[str, Any]) -> list[str]:
+    if lora["target_modules"] == "all-linear":
+        return list(arch.linear)
+    named = {str(name).rsplit(".", 1)[-1] for name in lora["target_modules"]}
+    return [name for name in arch.linear if name in named]
+
+
+def training_memory(arch: Architecture, config: Mapping[str, Any]) -> float:
+    """Peak bytes on one GPU while training: weights, adapter with gradients and optimizer, activations, logits."""
+    model, lora, training = config["model"], config["lora"], config["training"]
+    width = float(_WIDTH[model["dtype"]])
+    tokens = training["per_device_train_batch_size"] * training["max_length"]
+    adapter = lora_parameters(arch, lora) * (4 + 4 + _OPTIMIZER_BYTES[training["optim"]])
+    # Kept per token by one block's backward pass: norms, projections, the gated product; and what each adapter reads.
+    kept = 6 * arch.hidden + 2 * arch.kv_width + 4 * arch.intermediate
+    kept += sum(arch.linear[name][0] + int(lora["r"]) for name in _adapted(arch, lora))
+    block = tokens * kept * width
+    if training["gradient_checkpointing"]:
+        activations = arch.layers * tokens * arch.hidden * width + block
+    else:
+        activations = arch.layers * block
+    unpacked = arch.hidden * arch.intermediate * width if model["load_in_4bit"] else 0
+    logits = min(tokens, HEAD_CHUNK_TOKENS) * arch.vocabulary * 4 * 2
+    held = weight_bytes(arch, model) + adapter + activations + unpacked + logits
+    return float(held * FRAGMENTATION + OVERHEAD_BYTES)
+
+
+def generation_memory(arch: Architecture, config: Mapping[str, Any], lora: Mapping[str, Any] | None) -> float:
+    """Peak bytes on one GPU while generating: weights, adapter, and keys and values of all tokens of a batch."""
+    model, sampling = config["model"], config["sampling"]
+    width, batch = _WIDTH[model["dtype"]], sampling["batch_size"]
+    length = PROMPT_TOKENS + sampling["max_new_tokens"]
+    cache = 2 * arch.layers * arch.kv_width * width * batch * length
+    adapter = lora_parameters(arch, lora) * width if lora else 0
+    unpacked = arch.hidden * arch.intermediate * width if model["load_in_4bit"] else 0
+    logits = batch * arch.vocabulary * 4 * 3  # logits, sorted, and their running sum for top_p
+    held = weight_bytes(arch, model) + adapter + cache + unpacked + logits
+    return float(held * FRAGMENTATION + OVERHEAD_BYTES)
+
+
+def training_rate(arch: Architecture, training: Mapping[str, Any]) -> float:
+    """Tokens/s by the stated share of peak: 4 FLOPs a parameter and token (a frozen base has no weight gradients),
+    6 where activations are computed twice."""
+    return TRAINING_SHARE * PEAK_FLOPS / ((6 if training["gradient_checkpointing"] else 4) * arch.parameters)
+
+
+def generation_rate(arch: Architecture, config: Mapping[str, Any]) -> float:
+    """Tokens/s of a whole batch: each step reads all weights once."""
+    steps = min(STEPS_PER_S, GENERATION_SHARE * BANDWIDTH / weight_bytes(arch, config["model"]))
+    return float(steps * config["sampling"]["batch_size"])
+
+
+class Needs:
+    """Estimates for the stages of one plan. Records are read when first asked for."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def of(self, stage: Stage) -> Need:
+        """What the stage needs while it runs and leaves behind. Kinds that need next to nothing have a plain Need."""
+        estimate = {"train": self._train, "generate": self._generate, "base": self._base}.get(stage.kind)
+        return estimate(stage) if estimate else Need()
+
+    def _base(self, stage: Stage) -> Need:
+        arch, base = architecture(stage.config["base"], self._plan.root), stage.config["base"]
+        if base.startswith(("./", "/")):
+            return Need()
+        if arch is None:
+            return Need(disk=None)
+        return Need(disk=float(arch.parameters * (4 if stage.config["recipe"] else 2)))
+
+    def _train(self, stage: Stage) -> Need:
+        model, lora, training = (stage.config[name] for name in ("model", "lora", "training"))
+        arch = architecture(model["base"], self._plan.root)
+        if arch is None:
+            return self._unknown(stage)
+        parameters = lora_parameters(arch, lora)
+        checkpoint = parameters * (4 + _OPTIMIZER_BYTES[training["optim"]])
+        disk = float(parameters * 2 + checkpoint * (training["save_total_limit"] + 1))
+        if not stage.resources.get("gpu"):
+            return Need(disk=disk, source="on the CPU")
+        rate, source = self._rate("train", model, None) or (training_rate(arch, training), "stated rate")
+        tokens = self._training_tokens(stage)
+        hours = tokens / rate / 3600 if tokens is not None else None
+        return Need(training_memory(arch, stage.config), hours, disk, source)
+
+    def _generate(self, stage: Stage) -> Need:
+        model, sampling = stage.config["model"], stage.config["sampling"]
+        arch = architecture(model["base"], self._plan.root)
+        samples = self._prompts(stage) * sampling["n"]
+        record = self._rate("generate", model, sampling["batch_size"])
+        tokens = samples * max(1.0, sampling["max_new_tokens"] * ANSWER_SHARE)
+        disk = tokens * BYTES_PER_TOKEN + samples * 1200  # a row repeats its sampling block
+        if not stage.resources.get("gpu"):
+            return Need(disk=disk, source="on the CPU")
+        if arch is None:
+            return Need(
+                None, tokens / record[0] / 3600 if record else None, disk, record[1] if record else "unknown base"
+            )
+        rate, source = record or (generation_rate(arch, stage.config), "stated rate")
+        lora = stage.inputs["train"].config["lora"] if "train" in stage.inputs else None
+        return Need(generation_memory(arch, stage.config, lora), tokens / rate / 3600, disk, source)
+
+    def _unknown(self, stage: Stage) -> Need:
+        if not stage.resources.get("gpu"):
+            return Need(disk=None, source="on the CPU")
+        record, tokens = self._rate("train", stage.config["model"], None), self._training_tokens(stage)
+        hours = tokens / record[0] / 3600 if record and tokens is not None else None
+        return Need(None, hours, None, record[1] if record and hours is not None else "unknown base")
+
+    def _training_tokens(self, stage: Stage) -> float | None:
+        """Tokens that training will see, its evaluations (a third of the work a token) counted in."""
+        training, split = stage.config["training"], stage.inputs["split"]
+        rows, tokens, held = self._counted(split)
+        if not rows:
+            return None
+        steps = math.ceil(rows / training["global_train_batch_size"]) * training["num_train_epochs"]
+        seen = tokens * training["num_train_epochs"]
+        if training["max_steps"]:
+            steps, seen = (
+                training["max_steps"],
+                training["max_steps"] * training["global_train_batch_size"] * tokens / rows,
+            )
+        return float(seen + steps / training["eval_steps"] * held / 3)
+
+    def _counted(self, split: Stage) -> tuple[float, float, float]:
+        """Training rows, their tokens, and the tokens held out: as a split has counted, else by the dataset's size."""
+        ledger = read_json(self._plan.root / split.directory / "ledger.json")
+        if isinstance(ledger, dict) and isinstance(ledger.get("train"), dict) and isinstance(ledger.get("val"), dict):
+            return ledger["train"]["rows"], ledger["train"]["tokens"], ledger["val"]["tokens"]
+        size, lines = self._measure(split.sources["dataset"].files)
+        share = float(split.config.get("val_size", 0))
+        return lines * (1 - share), size / BYTES_PER_TOKEN * (1 - share), size / BYTES_PER_TOKEN * share
+
+    def _prompts(self, stage: Stage) -> int:
+        return self._measure(stage.sources["prompts"].files)[1]
+
+    @functools.cache  # noqa: B019  lives as long as one command
+    def _measure(self, files: tuple[str, ...]) -> tuple[int, int]:
+        """Bytes and lines of JSONL files."""
+        size = lines = 0
+        for name in files:
+            try:
+                data = (self._plan.root / name).read_bytes()
+            except OSError:
+                continue
+            size, lines = size + len(data), lines + sum(bool(line.strip()) for line in data.splitlines())
+        return size, lines
+
+    def _rate(self, kind: str, model: Mapping[str, Any], batch: int | None) -> tuple[float, str] | None:
+        """Tokens/s of the last like run on a GPU that left a record, and which one it was."""
+        wanted = (model["base"], model["load_in_4bit"], batch)
+        found = [(where, rate) for key, where, rate in self._records(kind) if key == wanted]
+        return (found[-1][1], f"record of {found[-1][0]}") if found else None
+
+    @functools.cache  # noqa: B019
+    def _records(self, kind: str) -> tuple[tuple[tuple[Any, ...], str, float], ...]:
+        name = {"train": "training_config.json", "generate": "generation_record.json"}[kind]
+        root = self._plan.root
+        paths = [*root.glob(f"build/{kind}/*/{name}")]
+        for pattern in (f"adapters/*/{name}", *((f"eval/baselines/*/*/{name}",) if kind == "generate" else ())):
+            paths += root.glob(pattern)
+        found = []
+        for path in sorted(paths):
+            record = read_json(path)
+            key = _key(kind, record) if isinstance(record, dict) else None
+            if key and isinstance(record.get("tokens_per_s"), int | float) and record["tokens_per_s"] > 0:
+                card = record.get("card")
+                where = path.parent.relative_to(root).as_posix() + (f" on {card}" if isinstance(card, str) else "")
+                found.append((key, where, float(record["tokens_per_s"])))
+        return tuple(found)
+
+
+def _key(kind: str, record: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """What a rate depends on; None for a record of a CPU, or one that cannot be read."""
+    try:
+        if kind == "train":
+            model = record["config"]["model"]
+            return None if record["resolved"]["use_cpu"] else (model["base"], model["load_in_4bit"], None)
+        if not record["device"].startswith("cuda"):
+            return None
+        four = str(record["model"]["quantization"]).startswith("nf4")
+        return record["model"]["base"], four, record["batch_size_used"]
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def total(needs: list[Need]) -> Need:
+    """Of stages that run one after another: the highest memory, all hours, all disk. Unknown makes unknown."""
+
+    def combined(values: list[float | None], combine: Any) -> float | None:
+        return None if None in values else float(combine(values or [0.0]))
+
+    return Need(
+        combined([need.gpu_memory for need in needs], max),
+        combined([need.gpu_hours for need in needs], sum),
+        combined([need.disk for need in needs], sum),
+        ", ".join(sorted({need.source for need in needs if need.source})),
+    )
+
+
+def as_json(need: Need) -> dict[str, Any]:
+    """GB (decimal) and hours, rounded to what an estimate can say."""
+
+    def rounded(value: float | None, unit: float) -> float | None:
+        return None if value is None else float(f"{value / unit:.3g}")
+
+    return {
+        "gpu_memory_gb": rounded(need.gpu_memory, GB),
+        "gpu_hours": rounded(need.gpu_hours, 1),
+        "disk_gb": rounded(need.disk, GB),
+        "source": need.source,
+    }
+
+
+__all__ = ["GB", "Need", "Needs", "as_json", "generation_memory", "total", "training_memory"]

@@ -1,0 +1,173 @@
+"""Estimates: the arithmetic, what it may never do, and where the hours come from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bbjspec import needs
+from bbjspec.architecture import Architecture, architecture
+from bbjspec.plan import read_plan
+from tests.harness import SPEC
+
+ROOT = Path()
+QWEN = "Qwen/Qwen2.5-Coder-{}-Instruct"
+# Parameters that Qwen's technical report gives, in thousands of millions (arXiv:2412.15115, table 1; model cards).
+REPORTED = {"0.5B": 0.49, "1.5B": 1.54, "3B": 3.09, "7B": 7.61, "14B": 14.7, "32B": 32.5, "72B": 72.7}
+
+
+def arch(size: str) -> Architecture:
+    found = architecture(QWEN.format(size), ROOT)
+    assert found is not None
+    return found
+
+
+def config(**changes: Any) -> dict[str, Any]:
+    """What the recommended spec says, with changes to any section's field."""
+    document: dict[str, dict[str, Any]] = {
+        "model": {"dtype": "bfloat16", "load_in_4bit": True, "bnb_4bit_use_double_quant": True},
+        "lora": {"r": 32, "target_modules": "all-linear"},
+        "training": {
+            "per_device_train_batch_size": 1,
+            "max_length": 2048,
+            "optim": "paged_adamw_8bit",
+            "gradient_checkpointing": True,
+        },
+        "sampling": {"batch_size": 16, "max_new_tokens": 1024},
+    }
+    for section in document.values():
+        section.update({key: value for key, value in changes.items() if key in section})
+    return document
+
+
+@pytest.mark.parametrize("size", REPORTED)
+def test_parameters_are_those_that_are_reported(size: str) -> None:
+    assert arch(size).parameters / 1e9 == pytest.approx(REPORTED[size], rel=0.01)
+
+
+def test_what_training_measured() -> None:
+    # r 32 on all linear layers of the 32B base: 268 M parameters, 1.07 GB in float32.
+    assert needs.lora_parameters(arch("32B"), config()["lora"]) == 268_435_456
+    assert needs.training_rate(arch("32B"), config()["training"]) == pytest.approx(1500, rel=0.02)
+
+
+def test_nf4_is_about_four_bits_and_double_quantization_saves_0_37() -> None:
+    single = needs.weight_bytes(arch("32B"), config(bnb_4bit_use_double_quant=False)["model"])
+    double = needs.weight_bytes(arch("32B"), config()["model"])
+    assert (single - double) * 8 / arch("32B").linear_parameters == pytest.approx(0.373, abs=0.001)
+    assert 18e9 < double < 20e9
+
+
+def test_cards() -> None:
+    assert needs.training_memory(arch("32B"), config()) < 80e9
+    assert needs.training_memory(arch("32B"), config()) > 24e9, "no 24 GB card holds it"
+    assert needs.training_memory(arch("32B"), config()) < 48e9, "the QLoRA paper trains 33B on one card of 48 GB"
+    assert needs.training_memory(arch("32B"), config(load_in_4bit=False)) > 66e9
+    assert needs.training_memory(arch("72B"), config(load_in_4bit=False)) > 141e9
+    assert needs.generation_memory(arch("32B"), config(), config()["lora"]) < 80e9
+    assert needs.training_memory(arch("7B"), config()) < 16e9
+
+
+ranks, lengths, batches = st.integers(1, 1024), st.integers(16, 131_072), st.integers(1, 4096)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(list(REPORTED)), ranks, ranks, lengths, lengths, batches, batches, st.booleans())
+def test_more_is_never_less(size: str, r: int, s: int, n: int, m: int, b: int, c: int, checkpointing: bool) -> None:
+    low = config(r=min(r, s), max_length=min(n, m), per_device_train_batch_size=min(b, c), batch_size=min(b, c))
+    high = config(r=max(r, s), max_length=max(n, m), per_device_train_batch_size=max(b, c), batch_size=max(b, c))
+    for one in (low, high):
+        one["training"]["gradient_checkpointing"] = checkpointing
+    base = arch(size)
+    assert needs.training_memory(base, low) <= needs.training_memory(base, high)
+    assert needs.generation_memory(base, low, low["lora"]) <= needs.generation_memory(base, high, high["lora"])
+    assert needs.generation_memory(base, low, None) <= needs.generation_memory(base, low, low["lora"])
+    low["training"]["gradient_checkpointing"] = True
+    saved = needs.training_memory(base, low)
+    low["training"]["gradient_checkpointing"] = False
+    assert saved <= needs.training_memory(base, low)
+    assert needs.training_rate(base, low["training"]) > 0
+
+
+def test_fewer_modules_are_fewer_parameters() -> None:
+    some = needs.lora_parameters(arch("7B"), {"r": 8, "target_modules": ("model.layers.0.self_attn.q_proj", "v_proj")})
+    assert 0 < some < needs.lora_parameters(arch("7B"), {"r": 8, "target_modules": "all-linear"})
+
+
+def test_architectures(tmp_path: Path) -> None:
+    assert architecture("org/other", tmp_path) is None and architecture("./none", tmp_path) is None
+    pico = architecture("pico-qwen2", tmp_path)
+    assert pico is not None and pico.tied and pico.vocabulary == 2048
+    (tmp_path / "mine").mkdir()
+    document = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 4}
+    file = tmp_path / "mine/config.json"
+    file.write_text(json.dumps({**document, "vocab_size": 100}))
+    assert architecture("./mine", tmp_path) == Architecture(64, 2, 64, 4, 4, 100, False)
+    file.write_text(json.dumps({**document, "vocab_size": "100"}))
+    assert architecture("./mine", tmp_path) is None
+
+
+def gpu_spec(base: str = QWEN.format("32B"), **changes: str) -> str:
+    text = SPEC.replace("base: pico-qwen2, dtype: float32", f"base: {base}, allow_unpinned: true")
+    for old, new in {"gpu: 0": "gpu: 1", **changes}.items():
+        text = text.replace(old, new)
+    return text
+
+
+def need_of(root: Path, role: str) -> needs.Need:
+    plan = read_plan(root)
+    return needs.Needs(plan).of(plan.experiments["v2"].roles[role])
+
+
+def test_hours_by_a_rate_until_there_is_a_record(project: Path) -> None:
+    (project / "experiments/v2.yaml").write_text(gpu_spec())
+    by_rate = need_of(project, "train")
+    assert by_rate.source == "stated rate" and by_rate.gpu_hours
+    # A run of the embedded model on the CPU says nothing about this.
+    record = {
+        "config": {"model": {"base": QWEN.format("32B"), "load_in_4bit": True}},
+        "resolved": {"use_cpu": True},
+        "tokens_per_s": 10.0,
+        "card": "NVIDIA H100",
+    }
+    file = project / "adapters/v0/training_config.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(record))
+    assert need_of(project, "train") == by_rate
+    file.write_text(json.dumps({**record, "resolved": {"use_cpu": False}}))
+    by_record = need_of(project, "train")
+    assert by_record.source == "record of adapters/v0 on NVIDIA H100"
+    rate = needs.training_rate(arch("32B"), {"gradient_checkpointing": False})
+    assert by_record.gpu_hours == pytest.approx(by_rate.gpu_hours * rate / 10)
+    for broken in ("[]", "{", json.dumps({**record, "resolved": None}), json.dumps({**record, "tokens_per_s": None})):
+        file.write_text(broken)
+        assert need_of(project, "train") == by_rate
+
+
+def test_epochs_and_steps_bound_the_tokens(project: Path) -> None:
+    spec = project / "experiments/v2.yaml"
+    spec.write_text(gpu_spec())
+    few = need_of(project, "train").gpu_hours
+    spec.write_text(gpu_spec(**{"max_steps: 24": "max_steps: 240"}))
+    many = need_of(project, "train").gpu_hours
+    assert few is not None and many == pytest.approx(10 * few)
+
+
+def test_an_unknown_base_is_unknown_and_the_cpu_needs_no_gpu(project: Path) -> None:
+    spec = project / "experiments/v2.yaml"
+    spec.write_text(gpu_spec("org/other"))
+    need = need_of(project, "train")
+    assert (need.gpu_memory, need.gpu_hours, need.disk, need.source) == (None, None, None, "unknown base")
+    assert need_of(project, "base").disk is None
+    from bbjspec.planview import PlanView
+
+    lines = [line for line, _ in PlanView(read_plan(project), {"v2"}).lines()]
+    assert any("GPU memory unknown, GPU hours unknown (unknown base), disk unknown" in line for line in lines)
+    assert lines[-1].endswith("an unknown number of GPU hours, unknown disk")
+    spec.write_text(SPEC)
+    assert need_of(project, "train").gpu_hours == 0 and need_of(project, "train").source == "on the CPU"

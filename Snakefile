@@ -9,7 +9,7 @@ wildcard_constraints:
 
 
 onstart:
-    WORKFLOW.prepare()
+    WORKFLOW.start()
 
 
 rule all:

@@ -105,6 +105,17 @@ def plan(
         raise BadInput(findings)
 
 
+@app.command(name="compile")
+def compile_plan(
+    to: Annotated[str, typer.Option("--to", metavar="make|json", help="What to print.")],
+    refresh: Annotated[bool, typer.Option("--refresh", help="Make outdated results again.")] = False,
+) -> None:
+    """The plan as a Makefile or as data. Example: bbjspec compile --to make > Makefile.bbjspec"""
+    from bbjspec.backends import compile_to
+
+    print(compile_to(to, _root(), refresh=refresh), end="")
+
+
 @app.command()
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,

@@ -202,6 +202,8 @@ def compile_experiment(
     source = {view: make_source(root, prompts, view, hashes) for view in ("input", "checks", "leakage")}
 
     model = {key: dump["model"][key] for key in ("base", "revision")} | {"recipe": _recipe(spec)}
+    # A permission is no property of the model: what it lets through (base, revision) is what digests see.
+    held = {key: value for key, value in dump["model"].items() if key != "allow_unpinned"}
     judge = {key: dump["eval"]["compiler"][key] for key in ("name", "version")}
     builtin = _builtin_version() if judge["name"] == "builtin" else None
     max_length = dump["training"]["max_length"]
@@ -219,10 +221,10 @@ def compile_experiment(
     base = stage("base", model, {"tokenizer": tokenizer})
     train = stage(
         "train",
-        {"model": dump["model"], "lora": dump["lora"], "training": dump["training"]},
+        {"model": held, "lora": dump["lora"], "training": dump["training"]},
         {"base": base, "tokenizer": tokenizer, "split": split},
     )
-    sampling = {"model": dump["model"], "sampling": dump["eval"]["sampling"]}
+    sampling = {"model": held, "sampling": dump["eval"]["sampling"]}
     judging = {
         "compiler": judge,
         "builtin_version": builtin,
@@ -239,7 +241,7 @@ def compile_experiment(
         {"gate": dump["eval"]["gate"], "k": dump["eval"]["k"]},
         {"base": base_score, "tuned": score, "contamination": contamination},
     )
-    told = {key: dump[key] for key in ("model", "data", "lora", "training", "eval")}
+    told = {key: dump[key] for key in ("data", "lora", "training", "eval")} | {"model": held}
     told["eval"] = {key: value for key, value in told["eval"].items() if key != "compiler"} | {"compiler": judge}
     card = stage(
         "card",

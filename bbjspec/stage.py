@@ -24,13 +24,15 @@ class Kind:
     `version` is part of the digest: it changes when the stage's code makes other bytes from the same input.
     `outputs` are files that a rerun reproduces byte for byte on one machine; `records` are files that say how, when
     and where it went (times, host, library versions), equally kept but never the same twice. A name that ends in `/`
-    is a folder whose every file counts. `publish` maps outputs to their names under `adapters/<experiment>/`.
+    is a folder whose every file counts. `publish` maps outputs to their names under `adapters/<experiment>/`. Stages
+    with `gpu` take the machine's one GPU slot: engines run them one at a time, on the CPU too.
     """
 
     version: int
     outputs: tuple[str, ...]
     records: tuple[str, ...] = ()
     publish: Mapping[str, str] = field(default_factory=dict)
+    gpu: bool = False
 
 
 KINDS: dict[str, Kind] = {
@@ -51,6 +53,7 @@ KINDS: dict[str, Kind] = {
             "ledger.json": "ledger.json",
             "loss.svg": "loss.svg",
         },
+        gpu=True,
     ),
     "generate": Kind(
         1,
@@ -60,6 +63,7 @@ KINDS: dict[str, Kind] = {
             "generations.jsonl": "generations.jsonl",
             "generation_record.json": "generation_record.json",
         },
+        gpu=True,
     ),
     "score": Kind(
         1,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from bbjspec import plan as _plan
 from bbjspec import store
 from bbjspec.digest import FileHashes
+from bbjspec.errors import BbjspecError, UsageError
 
 INVALID = "build/invalid/done"
 
@@ -19,6 +21,8 @@ class Workflow:
     """The plan, in the words of an engine: targets, inputs, and a command."""
 
     def __init__(self, root: Path, *, refresh: bool = False) -> None:
+        if not (root / "experiments").is_dir():
+            raise UsageError("no folder experiments/ here; run at the top of the project")
         self._hashes = FileHashes(root / _plan.MEMO)
         self.root = root
         self.plan = _plan.read_plan(root, self._hashes, refresh=refresh)
@@ -33,16 +37,12 @@ class Workflow:
 
         `directory` may hold Snakemake's wildcards; the interpreter's own path may not be taken for one.
         """
-        return f"{self._bbjspec} run build/{directory}/{store.STAGE}"
+        return f"{_braced(command('run'))} build/{directory}/{store.STAGE}"
 
     @property
     def check(self) -> str:
         """The shell line that fails, saying why, for as long as there is a bad spec."""
-        return f"{self._bbjspec} check"
-
-    @property
-    def _bbjspec(self) -> str:
-        return shlex.quote(sys.executable).replace("{", "{{").replace("}", "}}") + " -m bbjspec"
+        return _braced(command("check"))
 
     @property
     def experiments(self) -> list[str]:
@@ -84,6 +84,11 @@ class Workflow:
 
         return markers
 
+    def start(self) -> None:
+        """What the Snakefile does before the first job: `prepare`, without frames when it fails."""
+        with _no_frames():
+            self.prepare()
+
     def prepare(self) -> None:
         """Write the `stage.json` of all that is about to run."""
         for experiment in self.plan.experiments.values():
@@ -107,6 +112,26 @@ class Workflow:
                     (self.root / stage.directory / store.DONE).unlink(missing_ok=True)
 
 
+def command(*words: str) -> str:
+    """A shell line that runs bbjspec by the Python that runs now, whatever PATH says where the line is run."""
+    return shlex.join([sys.executable, "-m", "bbjspec", *words])
+
+
 def load(*, refresh: bool = False) -> Workflow:
-    """The workflow of the project in the current directory."""
-    return Workflow(Path.cwd(), refresh=refresh)
+    """The workflow of the project in the current directory. What is wrong with the project ends the process."""
+    with _no_frames():
+        return Workflow(Path.cwd(), refresh=refresh)
+
+
+def _braced(line: str) -> str:
+    return line.replace("{", "{{").replace("}", "}}")
+
+
+@contextlib.contextmanager
+def _no_frames() -> Iterator[None]:
+    """An exception that rises through a Snakefile is shown with frames of Snakemake's own: say one line, and leave."""
+    try:
+        yield
+    except (BbjspecError, OSError) as error:
+        print(f"bbjspec: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,5 +1,5 @@
 # The model card, and placing what is published.
-rule stage_card:
+rule _stage_card:
     input:
         WORKFLOW.inputs("card"),
     output:
@@ -10,7 +10,7 @@ rule stage_card:
         WORKFLOW.shell("card/{wildcards.digest}")
 
 
-rule stage_publish:
+rule _stage_publish:
     input:
         WORKFLOW.inputs("publish"),
     output:
@@ -21,7 +21,7 @@ rule stage_publish:
         WORKFLOW.shell("publish/{wildcards.digest}")
 
 
-rule stage_invalid:
+rule _stage_invalid:
     output:
         "build/invalid/done",
     log:

@@ -1,5 +1,5 @@
 # The data: audit, split, and which prompts the training rows leak.
-rule stage_audit:
+rule _stage_audit:
     input:
         WORKFLOW.inputs("audit"),
     output:
@@ -10,7 +10,7 @@ rule stage_audit:
         WORKFLOW.shell("audit/{wildcards.digest}")
 
 
-rule stage_split:
+rule _stage_split:
     input:
         WORKFLOW.inputs("split"),
     output:
@@ -21,7 +21,7 @@ rule stage_split:
         WORKFLOW.shell("split/{wildcards.digest}")
 
 
-rule stage_contamination:
+rule _stage_contamination:
     input:
         WORKFLOW.inputs("contamination"),
     output:

@@ -1,5 +1,5 @@
 # Evaluation: answers, verdicts, and the comparison with the base.
-rule stage_generate:
+rule _stage_generate:
     input:
         WORKFLOW.inputs("generate"),
     output:
@@ -13,7 +13,7 @@ rule stage_generate:
         WORKFLOW.shell("generate/{wildcards.digest}")
 
 
-rule stage_score:
+rule _stage_score:
     input:
         WORKFLOW.inputs("score"),
     output:
@@ -25,7 +25,7 @@ rule stage_score:
         WORKFLOW.shell("score/{wildcards.digest}")
 
 
-rule stage_compare:
+rule _stage_compare:
     input:
         WORKFLOW.inputs("compare"),
     output:

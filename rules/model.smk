@@ -1,5 +1,5 @@
 # The base model and its tokenizer.
-rule stage_tokenizer:
+rule _stage_tokenizer:
     input:
         WORKFLOW.inputs("tokenizer"),
     output:
@@ -10,7 +10,7 @@ rule stage_tokenizer:
         WORKFLOW.shell("tokenizer/{wildcards.digest}")
 
 
-rule stage_base:
+rule _stage_base:
     input:
         WORKFLOW.inputs("base"),
     output:

@@ -1,5 +1,5 @@
 # Training. It takes the machine's GPU slot, on the CPU too: one training at a time.
-rule stage_train:
+rule _stage_train:
     input:
         WORKFLOW.inputs("train"),
     output:

@@ -63,8 +63,31 @@ def would_run(root: Path, *arguments: str) -> Counter[str]:
     done = snakemake(root, *arguments, "--dry-run")
     assert done.returncode == 0, done.stdout + done.stderr
     last_table = (done.stdout + done.stderr).split("Job stats:")[-1]
-    jobs = re.findall(r"^stage_(\w+)\s+(\d+)$", last_table, re.MULTILINE)
+    jobs = re.findall(r"^_?stage_(\w+)\s+(\d+)$", last_table, re.MULTILINE)
     return Counter({kind: int(count) for kind, count in jobs})
+
+
+def make(root: Path, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run the compiled Makefile as the docs say."""
+    return run(root, "make", "-f", "Makefile.bbjspec", *arguments, timeout=timeout)
+
+
+def compile_makefile(root: Path, *options: str) -> str:
+    """Compile the plan to Makefile.bbjspec, as the docs say, and give its text."""
+    done = run(root, "bbjspec", "compile", "--to", "make", *options)
+    assert done.returncode == 0, done.stderr
+    (root / "Makefile.bbjspec").write_text(done.stdout)
+    return done.stdout
+
+
+def make_would_run(root: Path, *options: str) -> Counter[str]:
+    """How many jobs of each stage kind `make -n` announces, once the Makefile is compiled."""
+    compile_makefile(root, *options)
+    done = make(root, "--dry-run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = re.findall(r" -m bbjspec run build/(\w+)/[0-9a-f]{16}/stage\.json$", done.stdout, re.MULTILINE)
+    assert len(jobs) == len(done.stdout.splitlines()) or not jobs, done.stdout
+    return Counter(jobs)
 
 
 def log_starts(root: Path) -> Counter[str]:

@@ -35,6 +35,8 @@ def run(stage: StageRun) -> None:
         if source == "hub":
             stage.log.info("fetching the weights of %s", base)
         where = hub.locate(base, revision, stage.root, patterns=hub.WEIGHTS)
+        # A branch moves; the snapshot's folder is named after the commit that it was when we looked.
+        revision = where.name if source == "hub" else revision
     files = weight_files(where, base)
     write_json(
         stage.directory / "model.json",

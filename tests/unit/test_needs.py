@@ -153,7 +153,7 @@ def test_epochs_and_steps_bound_the_tokens(project: Path) -> None:
     spec = project / "experiments/v2.yaml"
     spec.write_text(gpu_spec())
     few = need_of(project, "train").gpu_hours
-    spec.write_text(gpu_spec(**{"max_steps: 24": "max_steps: 240"}))
+    spec.write_text(gpu_spec(**{"max_steps: 48": "max_steps: 480"}))
     many = need_of(project, "train").gpu_hours
     assert few is not None and many == pytest.approx(10 * few)
 

@@ -47,7 +47,7 @@ def test_nothing_to_do(project: Path) -> None:
 REASONS = [
     ("learning_rate: 1e-3", "learning_rate: 1e-4", "train", "training.learning_rate 0.001 → 1e-04"),
     ("r: 4", "r: 8", "train", "lora.r 4 → 8"),
-    ("max_steps: 24", "max_steps: null", "train", "training.max_steps 24 → null"),
+    ("max_steps: 48", "max_steps: null", "train", "training.max_steps 48 → null"),
     ("gradient_checkpointing: false", "", "train", "training.gradient_checkpointing false → true"),
     ("path: dataset/rows.jsonl", "path: dataset/rows.jsonl, seed: 7", "split", "data.seed 42 → 7"),
     ("max_length: 160", "max_length: 128", "split", "training.max_length 160 → 128"),

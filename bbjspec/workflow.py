@@ -73,9 +73,11 @@ class Workflow:
         def markers(wildcards: Any) -> list[str]:
             directory = self.root / "build" / kind / wildcards.digest
             if stage := self.plan.stages.get(wildcards.digest):
-                upstream = [found.directory for found in self.plan.inputs(stage)]
+                # What is whole is no job: an engine that is told of it builds a graph of all that was ever made.
+                upstream = [found.directory for found in self.plan.inputs(stage) if self.plan.state(found) != "whole"]
             elif publishing := self._publishing.get(wildcards.digest):
-                upstream = list(publishing.publish_document["inputs"].values())
+                inputs = publishing.publish_document["inputs"]
+                upstream = [where for d, where in inputs.items() if self.plan.state(self.plan.stages[d]) != "whole"]
             else:
                 document = store.read_json(directory / store.STAGE) or {}
                 there = document.get("adopt") or store.is_whole(directory)

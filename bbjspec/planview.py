@@ -104,9 +104,10 @@ class PlanView:
         if need.gpu_hours is None or need.gpu_hours:
             hours = f"{_hours(need.gpu_hours)} GPU hours" if need.gpu_hours else "GPU hours unknown"
             parts.append(f"{hours} ({need.source})")
-        parts.append(f"{_size(need.disk)} of disk" if need.disk is not None else "disk unknown")
+        if need.disk is None or need.disk >= 1e6:
+            parts.append(f"{_size(need.disk)} of disk" if need.disk is not None else "disk unknown")
         known = any(value for value in (need.gpu_memory, need.gpu_hours, need.disk))
-        return ("about " if known else "") + ", ".join(parts)
+        return ("about " if known and parts else "") + ", ".join(parts)
 
 
 def _size(value: float) -> str:

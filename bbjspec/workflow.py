@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from bbjspec import plan as _plan
 from bbjspec import store
 from bbjspec.digest import FileHashes
 from bbjspec.errors import BbjspecError, UsageError
+from bbjspec.plan import ExperimentPlan
+from bbjspec.stage import Stage
 
 INVALID = "build/invalid/done"
 
@@ -65,26 +67,31 @@ class Workflow:
         return sorted({path for name in self.plan.experiments for path in self.target(name)}) + invalid
 
     def inputs(self, kind: str) -> Callable[[Any], list[str]]:
-        """The input function of a kind's rule: markers of the upstream stages, none when the stage is there already.
+        """The input function of a kind's rule: `markers` of its upstream, none when the stage is there already.
 
         A digest that is no longer planned (an engine's node reads the Snakefile again) is looked up in its stage.json.
         """
 
-        def markers(wildcards: Any) -> list[str]:
+        def of_wildcards(wildcards: Any) -> list[str]:
             directory = self.root / "build" / kind / wildcards.digest
             if stage := self.plan.stages.get(wildcards.digest):
-                # What is whole is no job: an engine that is told of it builds a graph of all that was ever made.
-                upstream = [found.directory for found in self.plan.inputs(stage) if self.plan.state(found) != "whole"]
-            elif publishing := self._publishing.get(wildcards.digest):
-                inputs = publishing.publish_document["inputs"]
-                upstream = [where for d, where in inputs.items() if self.plan.state(self.plan.stages[d]) != "whole"]
-            else:
-                document = store.read_json(directory / store.STAGE) or {}
-                there = document.get("adopt") or store.is_whole(directory)
-                upstream = [] if there else list(document.get("inputs", {}).values())
-            return sorted(f"{found}/{store.DONE}" for found in upstream)
+                return self.markers(self.plan.inputs(stage))
+            if experiment := self._publishing.get(wildcards.digest):
+                return self.markers(self.published_stages(experiment))
+            document = store.read_json(directory / store.STAGE) or {}
+            there = document.get("adopt") or store.is_whole(directory)
+            upstream = [] if there else document.get("inputs", {}).values()
+            return sorted(f"{found}/{store.DONE}" for found in upstream if not store.is_whole(self.root / found))
 
-        return markers
+        return of_wildcards
+
+    def markers(self, stages: Iterable[Stage]) -> list[str]:
+        """What an engine waits for before it starts what builds on these: a stage that is whole needs no marker."""
+        return sorted(f"{stage.directory}/{store.DONE}" for stage in stages if self.plan.state(stage) != "whole")
+
+    def published_stages(self, experiment: ExperimentPlan) -> list[Stage]:
+        """The stages whose files publishing this experiment places."""
+        return [self.plan.stages[digest] for digest in experiment.publish_document["inputs"]]
 
     def start(self) -> None:
         """What the Snakefile does before the first job: `prepare`, without frames when it fails."""

@@ -103,6 +103,16 @@ def log_starts(root: Path) -> Counter[str]:
     )
 
 
+def clone(root: Path, target: Path) -> Path:
+    """Commit the project but for build/, and clone it."""
+    (root / ".gitignore").write_text("build/\n.snakemake/\n")
+    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "published"]):
+        assert run(root, *git, *command).returncode == 0
+    assert run(root, *git, "clone", "-q", str(root), str(target)).returncode == 0
+    return target
+
+
 def write_project(root: Path) -> None:
     """The repository's workflow with a dataset of 48 rows and a suite of 24 prompts."""
     root.mkdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bbjspec.backends import data, make
-from bbjspec.errors import UsageError
+from bbjspec.errors import EnvironmentLacks, UsageError
 from bbjspec.workflow import Workflow
 
 
@@ -25,11 +25,15 @@ def compile_to(name: str, root: Path, *, refresh: bool = False) -> str:
     """The plan of the project at `root`, for the back end of that name; and on disk what its run will need.
 
     Stages find their work in `build/<kind>/<digest>/stage.json`, which is written here as it is when Snakemake starts.
-    `refresh`: results that are only outdated are made again. Raises UsageError for an unknown back end.
+    `refresh`: results that are only outdated are made again. Raises UsageError for an unknown back end,
+    EnvironmentLacks when build/ cannot be written.
     """
     if name not in BACKENDS:
         raise UsageError(f"no back end {name!r}; there are {', '.join(BACKENDS)}")
-    workflow = Workflow(root, refresh=refresh)
-    text = BACKENDS[name].render(workflow)
-    workflow.prepare()
+    try:
+        workflow = Workflow(root, refresh=refresh)
+        text = BACKENDS[name].render(workflow)
+        workflow.prepare()
+    except OSError as error:
+        raise EnvironmentLacks(f"compile: {error.strerror}: {error.filename}") from error
     return text

@@ -16,7 +16,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from bbjspec.errors import BadInput
-from bbjspec.plan import ExperimentPlan, Plan
+from bbjspec.plan import ExperimentPlan
 from bbjspec.stage import KINDS, Stage
 from bbjspec.store import DONE, STAGE
 from bbjspec.workflow import INVALID, Workflow, command
@@ -81,8 +81,8 @@ def render(workflow: Workflow) -> str:
     needed: dict[str, Stage] = {}
     for experiment in plan.experiments.values():
         needed |= {stage.digest: stage for stage in plan.needed(experiment)}
-    blocks += [_stage(plan, stage) for stage in needed.values()]
-    blocks += [_publish(plan, e) for e in plan.experiments.values() if plan.experiment_state(e) == "to run"]
+    blocks += [_stage(workflow, stage) for stage in needed.values()]
+    blocks += [_publish(workflow, e) for e in plan.experiments.values() if plan.experiment_state(e) == "to run"]
     if plan.bad:
         told = "echo 'the specs are good by now: compile the Makefile again' >&2"
         blocks.append(rule(INVALID, recipe=[command("check"), told, "exit 1"]))
@@ -96,22 +96,15 @@ def _wanted(workflow: Workflow, name: str) -> list[str]:
     return [] if done else workflow.target(name)
 
 
-def _stage(plan: Plan, stage: Stage) -> str:
+def _stage(workflow: Workflow, stage: Stage) -> str:
     line = command("run", f"{stage.directory}/{STAGE}")
     if KINDS[stage.kind].gpu:
         line = f"flock {shlex.quote(GPU_LOCK)} {line}"
-    return rule(f"{stage.directory}/{DONE}", order_only=_markers(plan, plan.inputs(stage)), recipe=[f"exec {line}"])
+    before = workflow.markers(workflow.plan.inputs(stage))
+    return rule(f"{stage.directory}/{DONE}", order_only=before, recipe=[f"exec {line}"])
 
 
-def _publish(plan: Plan, experiment: ExperimentPlan) -> str:
-    upstream = [plan.stages[digest] for digest in experiment.publish_document["inputs"]]
-    return rule(
-        f"{experiment.publish_directory}/{DONE}",
-        order_only=_markers(plan, upstream),
-        recipe=[f"exec {command('run', f'{experiment.publish_directory}/{STAGE}')}"],
-    )
-
-
-def _markers(plan: Plan, stages: Iterable[Stage]) -> list[str]:
-    """Markers to wait for. A stage that is whole needs no rule, so nothing may wait for it."""
-    return sorted(f"{stage.directory}/{DONE}" for stage in stages if plan.state(stage) != "whole")
+def _publish(workflow: Workflow, experiment: ExperimentPlan) -> str:
+    line = command("run", f"{experiment.publish_directory}/{STAGE}")
+    before = workflow.markers(workflow.published_stages(experiment))
+    return rule(f"{experiment.publish_directory}/{DONE}", order_only=before, recipe=[f"exec {line}"])

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from tests.harness import log_starts, run, snakemake, would_run
+from tests.harness import clone, log_starts, run, snakemake, would_run
 
 Replace = Callable[[Path, str, str], None]
 PUBLISH = {"publish": 1}
+NOTHING: dict[str, int] = {}
 AFTER_TRAIN = {"train": 1, "generate": 1, "score": 1, "compare": 1, "card": 1, "publish": 1}
 
 
@@ -48,70 +45,6 @@ def test_a_second_run_does_nothing_and_says_so(small: Path) -> None:
     assert "Nothing to be done" in done.stdout + done.stderr
 
 
-NOTHING: dict[str, int] = {}
-EDITS = [
-    ("a comment", "# One line", "# Another line", NOTHING),
-    ("a number's format", "1e-3", "0.001", NOTHING),
-    ("the description", "the smallest", "the shortest", NOTHING),
-    ("the order of keys", "{r: 4, lora_alpha: 8,", "{lora_alpha: 8, r: 4,", NOTHING),
-    ("a default written out", "max_length: 160", "max_length: 160\n  weight_decay: 0", NOTHING),
-    ("the learning rate", "learning_rate: 1e-3", "learning_rate: 2e-3", AFTER_TRAIN),
-    ("the rank", "r: 4", "r: 8", AFTER_TRAIN),
-    ("the gate", "k: [1, 2]", "k: [1, 2]\n  gate: {min_effect: 0.2}", {"compare": 1, "card": 1, "publish": 1}),
-    ("k", "k: [1, 2]", "k: [1]", {"score": 2, "compare": 1, "card": 1, "publish": 1}),
-    (
-        "the sampling",
-        "max_new_tokens: 12",
-        "max_new_tokens: 13",
-        {"generate": 2, "score": 2, "compare": 1, "card": 1, "publish": 1},
-    ),
-    (
-        "the split",
-        "path: dataset/rows.jsonl",
-        "path: dataset/rows.jsonl, seed: 7",
-        {"split": 1, "contamination": 1, **AFTER_TRAIN},
-    ),
-]
-
-
-@pytest.mark.parametrize(("what", "old", "new", "expected"), EDITS, ids=[edit[0] for edit in EDITS])
-def test_an_edit_of_the_spec(
-    small: Path, replace_in: Replace, what: str, old: str, new: str, expected: dict[str, int]
-) -> None:
-    replace_in(spec(small), old, new)
-    assert would_run(small) == expected
-
-
-def test_touch_runs_nothing(small: Path) -> None:
-    future = time.time() + 3600
-    for path in small.rglob("*"):
-        if ".snakemake" not in path.parts:
-            os.utime(path, (future, future))
-    assert would_run(small) == NOTHING
-
-
-def test_a_changed_prompt_never_trains(small: Path, replace_in: Replace) -> None:
-    replace_in(small / "eval/prompts/print.jsonl", "Show 100 on the screen.", "Let me see 100.")
-    again = {"contamination": 1, "generate": 2, "score": 2, "compare": 1, "card": 1, "publish": 1}
-    assert would_run(small) == again
-
-
-def test_a_changed_check_never_generates(small: Path, replace_in: Replace) -> None:
-    replace_in(small / "eval/prompts/print.jsonl", r"print\\s+100\\b", r"print\\s*100\\b")
-    assert would_run(small) == {"score": 2, "compare": 1, "card": 1, "publish": 1}
-
-
-def test_a_changed_template_makes_the_card_alone(small: Path) -> None:
-    with (small / "templates/MODEL_CARD.md.j2").open("a") as template:
-        template.write("\nOne more line.\n")
-    assert would_run(small) == {"card": 1, "publish": 1}
-
-
-def test_a_changed_dataset_audits_and_trains(small: Path, replace_in: Replace) -> None:
-    replace_in(small / "dataset/rows.jsonl", "Please print the number 3.", "Print 3 now.")
-    assert would_run(small) == {"audit": 1, "split": 1, "contamination": 1, **AFTER_TRAIN}
-
-
 def test_experiments_share_base_split_and_baseline(small: Path, replace_in: Replace) -> None:
     shutil.copy(spec(small), small / "experiments/v2.yaml")
     replace_in(small / "experiments/v2.yaml", "learning_rate: 1e-3", "learning_rate: 2e-3")
@@ -121,22 +54,6 @@ def test_experiments_share_base_split_and_baseline(small: Path, replace_in: Repl
     shutil.rmtree(small / "eval/baselines")
     both = would_run(small)
     assert (both["base"], both["split"], both["train"], both["generate"]) == (1, 1, 2, 3)
-
-
-def test_a_removed_upstream_whose_consumer_is_whole_is_not_rebuilt(small: Path, replace_in: Replace) -> None:
-    for kind in ("base", "tokenizer", "split"):
-        shutil.rmtree(small / "build" / kind)
-    assert would_run(small) == NOTHING
-    replace_in(spec(small), "k: [1, 2]", "k: [1]")
-    assert would_run(small) == {"score": 2, "compare": 1, "card": 1, "publish": 1}
-
-
-def test_a_deleted_output_is_made_again_when_it_is_needed(small: Path, replace_in: Replace) -> None:
-    (compared,) = small.glob("build/compare/*")
-    (compared / "comparison.json").unlink()
-    with (small / "templates/MODEL_CARD.md.j2").open("a") as template:
-        template.write("\nOne more line.\n")
-    assert would_run(small) == {"compare": 1, "card": 1, "publish": 1}
 
 
 def test_a_revert_publishes_the_old_card_without_training(small: Path, replace_in: Replace) -> None:
@@ -155,15 +72,6 @@ def test_a_revert_publishes_the_old_card_without_training(small: Path, replace_i
         assert would_run(small) == PUBLISH
         assert snakemake(small).returncode == 0
     assert set(log_starts(small).values()) == {1}
-
-
-def clone(root: Path, target: Path) -> Path:
-    (root / ".gitignore").write_text("build/\n.snakemake/\n")
-    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "published"]):
-        assert run(root, *git, *command).returncode == 0
-    assert run(root, *git, "clone", "-q", str(root), str(target)).returncode == 0
-    return target
 
 
 def test_a_fresh_clone_takes_what_is_published(small: Path, tmp_path: Path, replace_in: Replace) -> None:

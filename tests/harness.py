@@ -90,6 +90,12 @@ def make_would_run(root: Path, *options: str) -> Counter[str]:
     return Counter(jobs)
 
 
+def working(root: Path, kind: str) -> bool:
+    """Whether a stage of that kind has begun and not ended."""
+    logs = list(root.glob(f"build/{kind}/*/stage.log"))
+    return any("INFO starts" in log.read_text() and "whole after" not in log.read_text() for log in logs)
+
+
 def log_starts(root: Path) -> Counter[str]:
     """How often each stage's directory saw work begin, by `kind/digest`."""
     return Counter(

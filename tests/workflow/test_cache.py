@@ -1,4 +1,4 @@
-"""What an edit makes run, and what it does not: asked of real Snakemake."""
+"""What is published, shared, reverted and refused: asked of real Snakemake. Single edits: test_edits.py."""
 
 from __future__ import annotations
 

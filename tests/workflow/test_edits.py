@@ -157,7 +157,7 @@ EDITS = [
     Edit("lora.target_modules", spec("r: 4", "r: 4, target_modules: [q_proj]"), TRAIN),
     Edit("training.learning_rate", spec("1e-3", "2e-3"), TRAIN),
     Edit("training.global_train_batch_size", spec("global_train_batch_size: 8", "global_train_batch_size: 16"), TRAIN),
-    Edit("training.seed", spec("max_steps: 24", "max_steps: 24\n  seed: 1"), TRAIN),
+    Edit("training.seed", spec("max_length: 160", "max_length: 160\n  seed: 1"), TRAIN),
     Edit("training.max_length", spec("max_length: 160", "max_length: 170"), DATASET),
     # eval
     Edit("eval.sampling.max_new_tokens", spec("max_new_tokens: 12", "max_new_tokens: 13"), GENERATE),
@@ -191,7 +191,7 @@ EDITS = [
     Edit("upstream removed, and k", all_of(remove("build/base", "build/train"), K), {**SCORE, "train": 1}),
     Edit("markers removed", remove("build/*/*/done"), NOTHING),
     Edit("markers removed, and k", all_of(remove("build/*/*/done"), K), SCORE),
-    Edit("logs removed", remove("build/*/*/stage.log"), NOTHING),
+    Edit("logs removed", remove("build/*/*/*.log"), NOTHING),
     Edit("an output removed, and the template", all_of(remove("build/compare/*/comparison.json"), LIMITS), COMPARE),
     Edit("build/ removed", remove("build"), NOTHING),
     Edit("the lock file removed", remove("adapters/v1/lock.json"), PUBLISH),

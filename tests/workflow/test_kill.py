@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.harness import environment, snakemake, write_project
+from tests.harness import environment, snakemake, working, write_project
 
 
 def stage_processes(root: Path) -> list[int]:
@@ -34,11 +34,6 @@ def kill(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
-
-
-def working(root: Path, kind: str) -> bool:
-    logs = [log.read_text() for log in root.glob(f"build/{kind}/*/stage.log")]
-    return any(" INFO starts" in log and " INFO whole after" not in log for log in logs)
 
 
 def trained(root: Path, step: int) -> bool:

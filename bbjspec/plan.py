@@ -152,11 +152,19 @@ def read_plan(root: Path, hashes: FileHashes | None = None, *, refresh: bool = F
     published = Published.read(root, hashes)
     plan = Plan(root, {}, {}, published, refresh)
     owned: set[str] = set()
+    compiled: dict[str, ExperimentPlan] = {}
     for path in sorted((root / "experiments").glob("*.yaml")):
         shown = f"experiments/{path.name}"
         try:
             name = experiment_name(path)
-            experiment = compile_experiment(root, name, load_experiment(path, shown), shown, hashes, plan.stages)
+            spec = load_experiment(path, shown)
+            # Specs that say the same under other names are compiled once: planning grows with what is different.
+            said = spec.model_dump_json(exclude={"description", "extends"})
+            if said in compiled:
+                experiment = replace(compiled[said], name=name, spec=spec)
+            else:
+                experiment = compile_experiment(root, name, spec, shown, hashes, plan.stages)
+            compiled[said] = experiment
             owned.update(experiment.folders)
             # What is placed there may not be written over, nor may a baseline that nobody vouches for be compared with.
             if found := [f for folder in experiment.folders for f in published.bad.get(folder, ())]:

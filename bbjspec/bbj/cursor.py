@@ -42,7 +42,6 @@ class Program:
     function_uses: list[Use] = field(default_factory=list)
     variables: set[str] = field(default_factory=set)
     imports: dict[str, str] = field(default_factory=dict)
-    interfaces: set[str] = field(default_factory=set)
     static_fields: list[Use] = field(default_factory=list)
 
 

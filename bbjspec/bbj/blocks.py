@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from bbjspec.bbj.cursor import Program
 from bbjspec.bbj.lexer import END, FILE, NAME, REM, Token
+from bbjspec.bbj.lines import LogicalLine
 from bbjspec.bbj.statements import Statements
 from bbjspec.bbj.tables import bad_variable
 
@@ -52,7 +53,7 @@ class Class:
 
     name: str
     interface: bool
-    line: int
+    line: LogicalLine
     at: int
     fields: set[str] = field(default_factory=set)
     method: str = "none"

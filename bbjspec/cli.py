@@ -192,7 +192,10 @@ def run(stage_json: Annotated[Path, typer.Argument(help="The stage.json of one s
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
 )
 def cpl(context: typer.Context) -> None:
-    """The embedded checker with bbjcpl's own command line. Example: bbjspec cpl -N prog.bbj"""
+    """The embedded checker with bbjcpl's own command line: [-N] [-t] FILE… | -@LIST. Example: bbjspec cpl -N prog.bbj
+
+    --explain adds the rule and a sentence to each error. --agreement generations.jsonl compares it with a real bbjcpl.
+    """
     from bbjspec.bbj.cpl import main as compile_files
 
     raise typer.Exit(compile_files(context.args))

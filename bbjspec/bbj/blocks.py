@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from bbjspec.bbj.cursor import Program
 from bbjspec.bbj.lexer import END, FILE, NAME, REM, Token
+from bbjspec.bbj.lines import LogicalLine
 from bbjspec.bbj.statements import Statements
 from bbjspec.bbj.tables import bad_variable
 
@@ -41,7 +42,9 @@ _JAVA_INTERFACES = {
 _INTERFACES = frozenset(
     f"{package}.{name}".lower() for package, names in _JAVA_INTERFACES.items() for name in names.split()
 )
-"""Well-known interfaces of Java, which DECLARE AUTO refuses. The Java library itself is not here to be asked."""
+"""Well-known interfaces of Java, which DECLARE AUTO refuses. The Java library itself is not here to be asked.
+
+The record is of a Java interface; a shipped plugin declares one of its own with AUTO, so BBj's are let through."""
 
 
 @dataclass(slots=True)
@@ -50,7 +53,7 @@ class Class:
 
     name: str
     interface: bool
-    line: int
+    line: LogicalLine
     at: int
     fields: set[str] = field(default_factory=set)
     method: str = "none"
@@ -84,7 +87,6 @@ class Blocks(Statements):
     def _do_interface(self) -> None:
         self._visibility()
         name = self._header(interface=True)
-        self.program.interfaces.add(name.word)
         if self.accept("extends"):
             self._types("EXTENDS")
         self._clean(name, "INTERFACE")
@@ -218,4 +220,4 @@ class Blocks(Statements):
 
     def _is_interface(self, kind: str) -> bool:
         name = kind.lower()
-        return name in self.program.interfaces or self.program.imports.get(name, name) in _INTERFACES
+        return self.program.imports.get(name, name) in _INTERFACES

@@ -22,8 +22,9 @@ CALL_OPTIONS = frozenset({"err", "end", "dom"})
 class Value:
     """A parsed operand: its kind, and its form, which says what may be done with it.
 
-    Forms: `variable`, `element`, `substring`, `field`, `whole` (all can be assigned to), `call` (a method call),
-    `compare` (the outermost operator compares) and `other`. `chains` is whether `.name` may follow.
+    Forms: `variable`, `element`, `substring`, `field`, `whole` (all can be assigned to), `call` (a method call) and
+    `made` (NEW or CAST; these two can be statements), `compare` (the outermost operator compares) and `other`.
+    `chains` is whether `.name` may follow.
     """
 
     kind: str

@@ -6,6 +6,7 @@ records only (docs/bbj-facts.md); like bbjcpl without `-t`, it knows nothing of 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from bbjspec.bbj.blocks import Blocks
@@ -14,11 +15,15 @@ from bbjspec.bbj.lexer import END, OP, REM, tokens
 from bbjspec.bbj.lines import LogicalLine, logical_lines, physical_lines
 from bbjspec.bbj.tables import bad_label
 
-BUILTIN_VERSION = 1
+BUILTIN_VERSION = 2
 """Raised whenever a verdict of `check` can change: it is part of the digests of what was judged by it."""
 
 _LAST_NUMBER = 65534
 _STEP = 10
+_LONGEST = 4096
+"""How much of a line an error quotes, in characters, so that a report stays in proportion to the program."""
+_MOST_LABELS = 20
+"""How many undefined labels of one line are named, for the same reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,8 @@ class Diagnostic:
 def check(source: str) -> list[Diagnostic]:
     """The errors of a program in the order of its lines; none means that bbjcpl would accept it.
 
-    One error a physical line, besides undefined labels. Any text will do: nothing is raised, and the time taken grows
-    with the length of the text.
+    One error a physical line, besides undefined labels (at most 20 a line). Any text will do: nothing is raised, and
+    the time taken grows with the length of the text.
     """
     return _Check(source).run()
 
@@ -47,15 +52,14 @@ def check(source: str) -> list[Diagnostic]:
 class _Check:
     def __init__(self, source: str) -> None:
         self.physical = physical_lines(source)
-        self.lines: list[LogicalLine] = []
         self.program = Program()
         self.parser = Blocks(self.program)
         self.found: dict[tuple[int, str | None], Diagnostic] = {}
+        self.labels: Counter[int] = Counter()
         self.number = 0
 
     def run(self) -> list[Diagnostic]:
         for line in logical_lines(self.physical):
-            self.lines.append(line)
             start = self._front(line)
             if start is not None:
                 self._statements(line, start)
@@ -64,7 +68,11 @@ class _Check:
 
     def _report(self, line: LogicalLine, at: int, rule: str, message: str, label: str | None = None) -> None:
         number = line.physical(at)
-        source = self.physical[number - 1]
+        if label is not None:
+            self.labels[number] += 1
+            if self.labels[number] > _MOST_LABELS:
+                return
+        source = self.physical[number - 1][:_LONGEST]
         self.found.setdefault((number, label), Diagnostic(number, rule, message, source, label))
 
     def _front(self, line: LogicalLine) -> int | None:
@@ -92,7 +100,7 @@ class _Check:
     def _statements(self, line: LogicalLine, start: int) -> None:
         parser = self.parser
         parser.tokens = tokens(line.text, start)
-        parser.index, parser.depth, parser.line = 0, 0, len(self.lines) - 1
+        parser.index, parser.depth, parser.line = 0, 0, line
         parser.inline, parser.joined = [], False
         while parser.peek().kind not in (END, REM):
             try:
@@ -111,7 +119,7 @@ class _Check:
             pass
 
     def _use(self, use: Use, rule: str, message: str, label: str | None = None) -> None:
-        self._report(self.lines[use.line], use.at, rule, message, label)
+        self._report(use.line, use.at, rule, message, label)
 
     def _whole_program(self) -> None:
         program = self.program

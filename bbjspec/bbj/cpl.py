@@ -2,8 +2,8 @@
 
     bbjcpl [-N] [-t] [-X] [-W] [-P...] FILE... | -@LIST
 
-Nothing is ever written but those lines. `--explain`, which bbjcpl does not have, adds under each line the rule and a
-sentence.
+Nothing is ever written but those lines. bbjcpl does not have two options of ours: `--explain` adds under each line the
+rule and a sentence, and `--agreement generations.jsonl` compares the checker with a real bbjcpl on model output.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import TextIO
 
 from bbjspec.bbj.checker import Diagnostic, check
+from bbjspec.errors import UsageError
 
 _WITH_VALUE = ("-c", "-CP", "-e", "-d")
 _USAGE = "usage: bbjcpl [-N] [-t] [-X] [-W] [-P...] [--explain] FILE... | -@LIST"
 
 
-def read_source(path: Path) -> str:
-    """A program's text: UTF-8, or Latin-1 where it is not. Raises OSError."""
-    data = path.read_bytes()
+def decoded(data: bytes) -> str:
+    """A program's text: UTF-8, or Latin-1 where it is not."""
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -35,8 +35,13 @@ def stderr_line(name: str, found: Diagnostic) -> str:
 
 
 def main(argv: Sequence[str] | None = None, stderr: TextIO | None = None) -> int:
-    """Checks the files of `argv` (without the program's name). Returns 0, as bbjcpl does, whatever it finds."""
+    """Checks the files of `argv` (without the program's name). Returns 0, as bbjcpl does, whatever it finds.
+
+    Only `--agreement` raises: EnvironmentLacks where there is no bbjcpl, BadInput for a bad file, UsageError.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--agreement" in arguments:
+        return _agreement(arguments)
     stream = sys.stderr if stderr is None else stderr
     explain = "--explain" in arguments
     names = list(_files(arguments, stream))
@@ -44,7 +49,7 @@ def main(argv: Sequence[str] | None = None, stderr: TextIO | None = None) -> int
         _print(_USAGE, stream)
     for name in names:
         try:
-            source = read_source(Path(name))
+            source = decoded(Path(name).read_bytes())
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             _print(f"{name}: cannot be read: {reason}", stream)
@@ -56,12 +61,22 @@ def main(argv: Sequence[str] | None = None, stderr: TextIO | None = None) -> int
     return 0
 
 
+def _agreement(arguments: Sequence[str]) -> int:
+    from bbjspec.bbj.confusion import print_agreement
+
+    names = [argument for argument in arguments if argument != "--agreement"]
+    if len(names) != 1:
+        raise UsageError("--agreement takes one file: bbjspec cpl --agreement generations.jsonl")
+    print_agreement(Path(names[0]), sys.stdout)
+    return 0
+
+
 def _files(arguments: Sequence[str], stream: TextIO) -> Iterator[str]:
     rest = iter(arguments)
     for argument in rest:
         if argument.startswith("-@"):
             try:
-                listed = read_source(Path(argument[2:]))
+                listed = decoded(Path(argument[2:]).read_bytes())
             except (OSError, ValueError):
                 _print(f"{argument[2:]}: cannot be read: it should list the files, one a line", stream)
                 continue

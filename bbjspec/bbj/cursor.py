@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from bbjspec.bbj.lexer import BAD, END, NAME, OP, REM, Token
+from bbjspec.bbj.lines import EMPTY, LogicalLine
 
 DEEPEST = 60
 """How deep brackets may nest. Deeper programs are refused, so that no input can exhaust Python's stack."""
@@ -25,10 +26,10 @@ class Fault(Exception):
 
 @dataclass(slots=True)
 class Use:
-    """A name that is used at `at` of logical line `line` and has to be defined somewhere in the program."""
+    """A name that is used at `at` of a logical line and has to be defined somewhere in the program."""
 
     name: str
-    line: int
+    line: LogicalLine
     at: int
 
 
@@ -42,7 +43,6 @@ class Program:
     function_uses: list[Use] = field(default_factory=list)
     variables: set[str] = field(default_factory=set)
     imports: dict[str, str] = field(default_factory=dict)
-    interfaces: set[str] = field(default_factory=set)
     static_fields: list[Use] = field(default_factory=list)
 
 
@@ -53,7 +53,7 @@ class Cursor:
         self.program = program
         self.tokens: list[Token] = [Token(END, "", "", 0)]
         self.index = 0
-        self.line = 0
+        self.line = EMPTY
         self.depth = 0
 
     def peek(self, ahead: int = 0) -> Token:

@@ -157,7 +157,7 @@ class Expressions(Calls):
         if not self.is_op("("):
             self.fail("new", f"NEW takes its arguments in parentheses, if only (){self.found()}.")
         self.arguments("NEW")
-        return Value(ANY, "other", True)
+        return Value(ANY, "made", True)
 
     def _call(self, token: Token) -> Value:
         function = functions().get(token.word)
@@ -169,7 +169,7 @@ class Expressions(Calls):
             self.expression()
             self.options(frozenset({"err"}))
             self.expect(")", "parentheses", "at the end of CAST")
-            return Value(ANY, "other", True)
+            return Value(ANY, "made", True)
         if function is not None:
             return self._function(function, token)
         if token.word == "bbjapi":
@@ -230,7 +230,7 @@ class Expressions(Calls):
             elif sign == "(" and value.kind != NUMBER:
                 self.numbers("(", ")", 1, 2, "a substring", with_options=True)
                 value = Value(value.kind, "substring" if value.form in _ASSIGNABLE else "other", value.kind == ANY)
-            elif sign == "(" and value.form != "other":
+            elif sign == "(" and value.form not in ("other", "made"):
                 self.fail("unknown-function", "Only a function, a method or a string is followed by a parenthesis.")
             else:
                 break

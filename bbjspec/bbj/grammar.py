@@ -124,7 +124,9 @@ class Grammar(Expressions):
         if self.is_op("("):
             self.channel(verb)
         if not self.at_end():
-            self._list(Atom("e", many=True), verb)
+            self.expression(compares=False)
+            while self.accept(","):
+                self.expression(compares=False)
 
     def _match(self, parts: tuple[Part, ...], verb: Verb) -> None:
         for part, following in zip(parts, (*parts[1:], None), strict=False):

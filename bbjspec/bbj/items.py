@@ -108,7 +108,10 @@ class Items(Grammar):
                 self.fail("reserved-name", f"{token.text} is a reserved word: it is no variable.")
             self.index += 1
             self.program.variables.add(token.word)
+            begin = self.index
             self._dimensions(kind_of(token) == STRING)
+            if self.index == begin:
+                self.fail("dim", f"DIM wants bounds, a length or a template behind {token.text}{self.found()}.")
             if not self.is_op(",") or (self.is_word("err", ahead=1) and self.is_op("=", 2)):
                 break
             self.index += 1

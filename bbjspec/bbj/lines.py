@@ -36,6 +36,9 @@ class LogicalLine:
         return self.numbers[max(bisect_right(self.starts, offset) - 1, 0)]
 
 
+EMPTY = LogicalLine("", (0,), (1,), None, None, 0)
+
+
 def physical_lines(source: str) -> list[str]:
     """The lines of a file, ended by CRLF, LF or CR, without a byte order mark or a closing Ctrl-Z."""
     lines = _LINE_END.split(source.removeprefix("\ufeff").removesuffix("\x1a"))

@@ -80,7 +80,7 @@ class Statements(Items):
         if self.is_op("="):
             self.index = begin
             self.assignments()
-        elif value.form != "call":
+        elif value.form not in ("call", "made"):
             self._no_statement(start)
 
     def _no_statement(self, start: Token) -> None:
@@ -153,6 +153,8 @@ class Statements(Items):
             self.inline.pop()
         if self.inline:
             self.inline[-1] = True
+        elif self.is_word("if"):
+            self.fail("else-if", "IF cannot follow an ELSE that begins its line: it goes on a line of its own.")
         elif not self.open_blocks and self.peek().kind not in (END, REM) and not self.is_op(";"):
             self.fail("else-line", "ELSE belongs to an IF of the same line, or stands in a block IF.")
         self.joined = True

@@ -1,4 +1,4 @@
-"""Stage `card`: MODEL_CARD.md, made of the other stages' JSON and nothing else.
+"""Stage `card`: MODEL_CARD.md, made of the other stages' JSON and the builtin checker's recorded agreement.
 
 Config: spec. Inputs: audit, contamination, train, base_score, tuned_score, compare. Source: template. The card does not
 know its experiment: `@EXPERIMENT@` and `@DESCRIPTION@` stand where the publisher writes name and description.
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bbjspec.bbj.agreement import recorded
 from bbjspec.errors import BadInput, Finding, StageFailed
 from bbjspec.stage import StageRun
 from bbjspec.stages import cardtext
@@ -47,6 +48,7 @@ def context(stage: StageRun) -> dict[str, Any]:
             _read(stage, "train", "training_log.json"), _record(stage, "train", "training_config.json")
         ),
         "comparison": comparison,
+        "agreement": str(recorded()),
         "base": base,
         "tuned": tuned,
         "outcomes": OUTCOMES,

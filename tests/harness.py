@@ -41,9 +41,10 @@ resources: {gpu: 0}
 
 
 def environment() -> dict[str, str]:
-    """As a person has it after activating the virtual environment."""
+    """As a person has it after activating the virtual environment; not as a `make test` around the tests has it."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return os.environ | {"PATH": path, "NO_COLOR": "1"}
+    outer = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"}
+    return {name: value for name, value in os.environ.items() if name not in outer} | {"PATH": path, "NO_COLOR": "1"}
 
 
 def run(root: Path, *command: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:

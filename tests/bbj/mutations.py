@@ -8,119 +8,10 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from bbjspec.bbj.lexer import BAD, NAME, NUM, OP, REM, STR, Token, tokens
-from bbjspec.bbj.lines import logical_lines
+from bbjspec.bbj.lexer import NAME, NUM, STR, Token
 from bbjspec.bbj.tables import functions
-
-Mutant = tuple[str, int]
-"""The broken program and the line, from 1, that is wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A valid program; `plain` are the lines (from 0) that are whole statements, `slots` those to insert before."""
-
-    lines: tuple[str, ...]
-    plain: tuple[int, ...]
-    slots: tuple[int, ...]
-
-    @classmethod
-    def of(cls, code: str) -> Program:
-        lines = code.replace("\r\n", "\n").rstrip("\n").split("\n")
-        plain = [
-            line.numbers[0] - 1
-            for line in logical_lines(lines)
-            if len(line.numbers) == 1 and line.label is None and line.number is None
-        ]
-        numbered = any(re.match(r"\s*\d", line) for line in lines)
-        slots, in_class, in_method = [], False, False
-        for index, line in enumerate(lines):
-            word = (re.findall(r"[a-z]+", line.lower()) or [""])[0]
-            in_class = (in_class or word in ("class", "interface")) and word not in ("classend", "interfaceend")
-            if (not in_class or in_method) and not line.startswith(":") and not numbered:
-                slots.append(index)
-            in_method = in_class and (in_method or word == "method") and word != "methodend"
-        return cls(tuple(lines), tuple(plain), tuple(slots))
-
-    def replace(self, index: int, *new: str) -> Mutant:
-        return "\n".join([*self.lines[:index], *new, *self.lines[index + 1 :]]) + "\n", index + 1
-
-    def insert(self, index: int, new: str) -> Mutant:
-        return "\n".join([*self.lines[:index], new, *self.lines[index:]]) + "\n", index + 1
-
-
-Mutation = Callable[[Program, random.Random], Mutant | None]
-
-
-def _edit(change: Callable[[str, list[Token], random.Random], str | None]) -> Mutation:
-    """A mutation that changes one line which is no comment; `change` gives None where it does not apply."""
-
-    def mutate(program: Program, rng: random.Random) -> Mutant | None:
-        for index in rng.sample(program.plain, len(program.plain)):
-            line = program.lines[index]
-            found = tokens(line)[:-1]
-            if any(token.kind in (REM, BAD) for token in found) or not found:
-                continue
-            new = change(line, found, rng)
-            if new is not None:
-                return program.replace(index, new)
-        return None
-
-    return mutate
-
-
-def _insert(*choices: str) -> Mutation:
-    """A mutation that puts in one of `choices` where a statement can stand."""
-
-    def mutate(program: Program, rng: random.Random) -> Mutant | None:
-        return program.insert(rng.choice(program.slots), rng.choice(choices)) if program.slots else None
-
-    return mutate
-
-
-def _cut(pick: Callable[[list[Token], int], bool], put: str = "") -> Mutation:
-    """Replaces one token that `pick` takes with `put`."""
-
-    def change(line: str, found: list[Token], rng: random.Random) -> str | None:
-        places = [i for i in range(len(found)) if pick(found, i)]
-        if not places:
-            return None
-        token = found[rng.choice(places)]
-        return line[: token.at] + put + line[token.at + len(token.text) :]
-
-    return _edit(change)
-
-
-def _behind(pick: Callable[[list[Token], int], bool], put: str) -> Mutation:
-    """Puts `put` behind one token that `pick` takes."""
-
-    def change(line: str, found: list[Token], rng: random.Random) -> str | None:
-        places = [i for i in range(len(found)) if pick(found, i)]
-        if not places:
-            return None
-        token = found[rng.choice(places)]
-        end = token.at + len(token.text)
-        return line[:end] + put + line[end:]
-
-    return _edit(change)
-
-
-def _regex(pattern: str, new: str) -> Mutation:
-    """Replaces what `pattern` finds in a line of code with `new`."""
-    return _edit(
-        lambda line, _found, _rng: changed if (changed := re.sub(pattern, new, line, count=1)) != line else None
-    )
-
-
-def _op(*texts: str) -> Callable[[list[Token], int], bool]:
-    return lambda found, i: found[i].kind == OP and found[i].text in texts
-
-
-def _kind(*kinds: str) -> Callable[[list[Token], int], bool]:
-    return lambda found, i: found[i].kind in kinds
+from tests.bbj.broken import Mutant, Mutation, Program, behind, cut, edit, insert, kind, op, regex, tail
 
 
 def _last_operand(found: list[Token], i: int) -> bool:
@@ -139,10 +30,6 @@ def _compares(found: list[Token], i: int) -> bool:
 
 def _texts(found: list[Token]) -> set[str]:
     return {token.text for token in found}
-
-
-def _tail(text: str) -> Mutation:
-    return _edit(lambda line, _found, _rng: line.rstrip() + text)
 
 
 def _unterminated(line: str, found: list[Token], _rng: random.Random) -> str | None:
@@ -202,68 +89,68 @@ def _reserved_variable(program: Program, rng: random.Random) -> Mutant | None:
 
 
 MUTATIONS: dict[str, Mutation] = {
-    "parenthesis not closed": _cut(_op(")")),
-    "parenthesis too many": _tail(")"),
-    "bracket not closed": _cut(_op("]")),
-    "string not closed": _edit(_unterminated),
-    "operand missing": _cut(_last_operand),
-    "operand doubled": _behind(_kind(NUM), ' "two"'),
-    "name doubled": _behind(_kind(STR), " twice"),
-    "stray tokens": _tail(' stray "token"'),
-    "operator in front": _insert("x = * 2", "print / 3", "x = ) 1", "x = , 2"),
-    "comma doubled": _behind(_op(","), ","),
-    "comma and nothing": _insert("x = max(1,)", "v!.add(1,)", "let a=1,", 'call "p",a,'),
+    "parenthesis not closed": cut(op(")")),
+    "parenthesis too many": tail(")"),
+    "bracket not closed": cut(op("]")),
+    "string not closed": edit(_unterminated),
+    "operand missing": cut(_last_operand),
+    "operand doubled": behind(kind(NUM), ' "two"'),
+    "name doubled": behind(kind(STR), " twice"),
+    "stray tokens": tail(' stray "token"'),
+    "operator in front": insert("x = * 2", "print / 3", "x = ) 1", "x = , 2"),
+    "comma doubled": behind(op(","), ","),
+    "comma and nothing": insert("x = max(1,)", "v!.add(1,)", "let a=1,", 'call "p",a,'),
     "METHOD outside a class": _method_outside,
     "METHOD without type": _method_without_type,
-    "undefined label": _regex(r"(?i)\b(goto|gosub|err=|dom=|end=)\s*[a-z_]\w*", r"\1 no_such_label"),
-    "!= between values": _cut(_compares, " != "),
-    "== between values": _cut(_compares, "=="),
-    "+=": _regex(r"^(\s*[A-Za-z_]\w*[$!%]?)\s*=(?!=)", r"\1 += "),
-    "++": _insert("count++", "count--", "++count", "x = count++"),
-    "// comment": _tail(" // note"),
-    "# comment": _tail(" # note"),
-    "' comment": _tail(" ' note"),
-    "comment of another language": _insert("// note", "# note", "' note", "/* note */", "-- note", "! a note"),
-    "REM without semicolon": _insert("x = 1 rem note", "print x rem note", "gosub_done = 1 rem note"),
-    "&& for AND": _cut(lambda found, i: found[i].kind == NAME and found[i].word in ("and", "or"), "&&"),
-    "&& in a condition": _insert("if a && b then print 1", "while a || b", "if a=1 || b=2 then c=3"),
-    "? :": _insert("x = a>b ? a : b", 'x$ = a$="" ? "none" : a$'),
-    "string to a number": _regex(r"^(\s*[A-Za-z_]\w*\s*=\s*)[\d.]+\s*$", r'\1"text"'),
-    "string to a plain name": _insert('name = "Miller"', "total = str(5)", 'n = "a"+b$', "n% = date(0)"),
-    "number to a $ name": _regex(r'^(\s*[A-Za-z_]\w*\$\s*=\s*)"[^"]*"\s*$', r"\g<1>42"),
-    "number to a string name": _insert("name$ = 5", "a$ = len(b$)", "a$ = b*2", "a$ = num(b$)"),
-    "string and number": _insert('x$ = "n: "+5', 'x$ = "n: "+n', "if a$=3 then print 1", 'x = 3*"a"'),
+    "undefined label": regex(r"(?i)\b(goto|gosub|err=|dom=|end=)\s*[a-z_]\w*", r"\1 no_such_label"),
+    "!= between values": cut(_compares, " != "),
+    "== between values": cut(_compares, "=="),
+    "+=": regex(r"^(\s*[A-Za-z_]\w*[$!%]?)\s*=(?!=)", r"\1 += "),
+    "++": insert("count++", "count--", "++count", "x = count++"),
+    "// comment": tail(" // note"),
+    "# comment": tail(" # note"),
+    "' comment": tail(" ' note"),
+    "comment of another language": insert("// note", "# note", "' note", "/* note */", "-- note", "! a note"),
+    "REM without semicolon": insert("x = 1 rem note", "print x rem note", "gosub_done = 1 rem note"),
+    "&& for AND": cut(lambda found, i: found[i].kind == NAME and found[i].word in ("and", "or"), "&&"),
+    "&& in a condition": insert("if a && b then print 1", "while a || b", "if a=1 || b=2 then c=3"),
+    "? :": insert("x = a>b ? a : b", 'x$ = a$="" ? "none" : a$'),
+    "string to a number": regex(r"^(\s*[A-Za-z_]\w*\s*=\s*)[\d.]+\s*$", r'\1"text"'),
+    "string to a plain name": insert('name = "Miller"', "total = str(5)", 'n = "a"+b$', "n% = date(0)"),
+    "number to a $ name": regex(r'^(\s*[A-Za-z_]\w*\$\s*=\s*)"[^"]*"\s*$', r"\g<1>42"),
+    "number to a string name": insert("name$ = 5", "a$ = len(b$)", "a$ = b*2", "a$ = num(b$)"),
+    "string and number": insert('x$ = "n: "+5', 'x$ = "n: "+n', "if a$=3 then print 1", 'x = 3*"a"'),
     "wrong arity": _wrong_arity,
-    "unknown function": _behind(_called_function, "x"),
-    "function of another language": _insert(
+    "unknown function": behind(_called_function, "x"),
+    "function of another language": insert(
         "x$ = upper(a$)", "x$ = left(a$,3)", "x$ = mid(a$,2,3)", "n = instr(a$,b$)", "n = sqrt(2)", "x$ = trim(a$)"
     ),
-    "bare call": _insert("showAll()", "foo(1,2)", 'msgbox("hi")', "a$(1,2)", "total"),
-    "branch without target": _insert("goto", "gosub", "if a then goto", "on a goto", 'open (1,err=)"f"', "seterr"),
-    "FOR without =": _regex(r"(?i)^(\s*for\s+\w+[!%]?)\s*=", r"\1 "),
-    "FOR without TO": _regex(r"(?i)^(\s*for\s.*?)\sto\s", r"\1 "),
-    "FOR of another language": _insert(
+    "bare call": insert("showAll()", "foo(1,2)", 'msgbox("hi")', "a$(1,2)", "total"),
+    "branch without target": insert("goto", "gosub", "if a then goto", "on a goto", 'open (1,err=)"f"', "seterr"),
+    "FOR without =": regex(r"(?i)^(\s*for\s+\w+[!%]?)\s*=", r"\1 "),
+    "FOR without TO": regex(r"(?i)^(\s*for\s.*?)\sto\s", r"\1 "),
+    "FOR of another language": insert(
         "for each a$ in b!", "for i in range(10)", "for (i=0; i<5; i++)", "for x! : list!", "for i = 1, 10"
     ),
-    "OPEN without channel": _insert('open "file"', 'open 1,"file"', "open (1)", 'open #1,"f"', "open"),
-    "CLOSE without channel": _insert("close", "close 1", "close #1", "close ()"),
-    "DIM without bounds": _insert("dim a$", "dim a", "dim a[]", "dim a$()", "dim a(10)"),
+    "OPEN without channel": insert('open "file"', 'open 1,"file"', "open (1)", 'open #1,"f"', "open"),
+    "CLOSE without channel": insert("close", "close 1", "close #1", "close ()"),
+    "DIM without bounds": insert("dim a$", "dim a", "dim a[]", "dim a$()", "dim a(10)"),
     "class without end": _class_without_end,
     "FIELD twice": _duplicate_field,
-    "USE not alone": _insert("use java.util.HashMap; x = 1", "x = 1; use java.util.HashMap", "use java.util.List, x"),
-    "USE of another language": _insert("use HashMap", "import java.util.HashMap", 'use "file.bbj"', "using System"),
-    "DEF without FN": _insert("def square(x)=x*x", "def twice(x)", "def fn(x)=x", "def show():"),
+    "USE not alone": insert("use java.util.HashMap; x = 1", "x = 1; use java.util.HashMap", "use java.util.List, x"),
+    "USE of another language": insert("use HashMap", "import java.util.HashMap", 'use "file.bbj"', "using System"),
+    "DEF without FN": insert("def square(x)=x*x", "def twice(x)", "def fn(x)=x", "def show():"),
     "reserved word as variable": _reserved_variable,
-    "ELSEIF": _insert("elseif a then", "elsif a=1 then", "elif a=1:", "else if a=1 then"),
-    "END of something": _insert("end if", "end while", "end sub", "end function", "end class", "end select", "end try"),
-    "THEN missing its statement": _insert("if then print 1", "while", "if a=1 then then b=2", "until", "switch"),
-    "types of other languages": _insert(
+    "ELSEIF": insert("elseif a then", "elsif a=1 then", "elif a=1:", "else if a=1 then"),
+    "END of something": insert("end if", "end while", "end sub", "end function", "end class", "end select", "end try"),
+    "THEN missing its statement": insert("if then print 1", "while", "if a=1 then then b=2", "until", "switch"),
+    "types of other languages": insert(
         "Dim x As Integer", "int x = 5", 'string s = "a"', "var x = 5", "const x = 5", "BBjWindow w!", "let x", "x := 5"
     ),
-    "blocks of other languages": _insert(
+    "blocks of other languages": insert(
         "{", "}", "try {", "if (a) {", "} else {", "while a do", "loop", "do", "begin try"
     ),
-    "statements of other languages": _insert(
+    "statements of other languages": insert(
         'println("a")',
         'print f"{a}"',
         'throw "x"',
@@ -280,7 +167,7 @@ MUTATIONS: dict[str, Mutation] = {
         "on error resume next",
         "return x,y",
     ),
-    "operators of other languages": _insert(
+    "operators of other languages": insert(
         "x = a mod b",
         "x = a % b",
         'print "a" & "b"',
@@ -292,7 +179,7 @@ MUTATIONS: dict[str, Mutation] = {
         "x$ = a$.b$ . c$",
         "x = a \\ b",
     ),
-    "literals of other languages": _insert(
+    "literals of other languages": insert(
         "x! = [1,2,3]",
         "x! = {}",
         "x$ = 'it is'",
@@ -305,17 +192,15 @@ MUTATIONS: dict[str, Mutation] = {
         "x = @t",
         "x = &HFF",
     ),
-    "NEW without parentheses": _insert("v! = new BBjVector", "v! = new", "v! = new java.util.HashMap<String>()"),
-    "misspelt verb": _insert('pritn "x"', "gosbu there", 'inptu "a",b$', "lte a=1", 'wirte (1)"x"'),
-    "member without name": _insert("x = o!.", "o!..run()", "x = #", "o!.run().", "x = o!.(1)"),
-    "sound of Markdown": _insert("```", "```bbj", "**bold**", "- item one", "Here is the program:", "<code>"),
-    "colon joins": _insert("a = 1 : b = 2", "print a : print b", "if a then b = 1 : c = 2"),
-    "PRINT with semicolons": _insert('print "a";"b"', 'print a;"b"', 'print tab(5);"x"'),
-    "method header of another language": _insert(
-        "public void run()", "private sub x()", "void run() {", "static x = 1"
-    ),
-    "DECLARE without name": _insert(
+    "NEW without parentheses": insert("v! = new BBjVector", "v! = new", "v! = new java.util.HashMap<String>()"),
+    "misspelt verb": insert('pritn "x"', "gosbu there", 'inptu "a",b$', "lte a=1", 'wirte (1)"x"'),
+    "member without name": insert("x = o!.", "o!..run()", "x = #", "o!.run().", "x = o!.(1)"),
+    "sound of Markdown": insert("```", "```bbj", "**bold**", "- item one", "Here is the program:", "<code>"),
+    "colon joins": insert("a = 1 : b = 2", "print a : print b", "if a then b = 1 : c = 2"),
+    "PRINT with semicolons": insert('print "a";"b"', 'print a;"b"', 'print tab(5);"x"'),
+    "method header of another language": insert("public void run()", "private sub x()", "void run() {", "static x = 1"),
+    "DECLARE without name": insert(
         "declare BBjString", "declare", "declare x$ as BBjString", "declare auto java.util.List l!"
     ),
-    "two statements on a line": _insert("a = 1 print a", "gosub_x = 1 return", "print a print b"),
+    "two statements on a line": insert("a = 1 print a", "gosub_x = 1 return", "print a print b"),
 }

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bbjspec.bbj.checker import check
 from bbjspec.bbj.extract import blocks
-from tests.bbj.mutations import MUTATIONS, Program
+from tests.bbj.broken import Program
+from tests.bbj.mutations import MUTATIONS
 
 ROOT = Path(__file__).parents[2]
 EACH = 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -15,6 +16,12 @@ def test_every_command_is_in_the_readme() -> None:
     for command in app.registered_commands:
         name = command.name or (command.callback.__name__ if command.callback else "")
         assert re.search(rf"^    bbjspec {name}\b", readme, re.MULTILINE), name
+
+
+def test_the_readme_quotes_the_measured_agreement() -> None:
+    measured = json.loads((ROOT / "bbjspec/bbj/data/agreement.json").read_text(encoding="utf-8"))
+    said = f"accepts all {measured['accepted']} valid ones and rejects all {measured['rejected']} invalid ones"
+    assert said in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_link_leads_somewhere() -> None:

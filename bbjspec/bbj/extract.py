@@ -1,6 +1,6 @@
 """Takes the program out of what a model wrote. Blind to syntax: a block is never chosen by whether it compiles.
 
-The rules are EVALUATION.md's, on CommonMark's fenced code blocks (spec 0.31, section 4.5): three or more backticks or
+The rules were fixed in advance, on CommonMark's fenced code blocks (spec 0.31, section 4.5): three or more backticks or
 tildes, indented by up to three blanks, closed by at least as many of the same or by the end of the text.
 """
 

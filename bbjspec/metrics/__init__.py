@@ -1,4 +1,4 @@
-"""Estimators, intervals and tests of significance: pure functions, defined by shared/EVALUATION.md.
+"""Estimators, intervals and tests of significance: pure functions, each with its source.
 
     pass_at_k            compile@k's unbiased estimator for one prompt
     wilson               interval of a single proportion (greedy decoding)

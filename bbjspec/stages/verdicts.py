@@ -1,4 +1,4 @@
-"""The rules by which one answer passes or fails, as shared/EVALUATION.md defines them.
+"""The rules by which one answer passes or fails.
 
 An answer to a syntax prompt passes *raw* when it ended by itself and its program compiles, and *strictly* when it also
 holds enough statements of its own, meets the prompt's patterns, is no echo, and answers no other prompt as well.

@@ -153,7 +153,7 @@ def _open_builtin(version: str | None, path: str | None) -> Compiler:
 
 
 def _open_bbjcpl(version: str | None, path: str | None) -> Compiler:
-    """bbjcpl has no option that tells its version (its documented ones are in FACTS 1): BBJ_VERSION has to name it."""
+    """bbjcpl has no option that tells its version (docs/bbj-facts.md, section 1): BBJ_VERSION has to name it."""
     command = _find(path)
     named = os.environ.get("BBJ_VERSION", "").strip()
     if version is not None and not named:

@@ -15,7 +15,7 @@ SYSTEM_VARIABLES = {
     **dict.fromkeys(("argc", "ctl", "dsz", "err", "psz", "sqlunt", "tim", "unt"), NUMBER),
     **dict.fromkeys(("chn", "day", "opts", "pfx", "rev", "sqlchn", "ssn", "sys"), ANY),
 }
-"""Variables of the system, read without brackets (FACTS 5). They cannot be assigned to."""
+"""Variables of the system, read without brackets (docs/bbj-facts.md, section 5). They cannot be assigned to."""
 
 _LEVELS = ({"or"}, {"and"}, {"=", "<", ">", "<=", ">=", "<>"}, {"+", "-"}, {"*", "/"}, {"^"})
 _PRECEDENCE = {sign: level for level, signs in enumerate(_LEVELS) for sign in signs}

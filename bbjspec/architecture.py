@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bbjspec.embedded import RECIPES, source_of
 from bbjspec.store import read_json
 
 _QWEN25 = re.compile(r"Qwen/Qwen2\.5(?:-Coder)?-(0\.5B|1\.5B|3B|7B|14B|32B|72B)(?:-Instruct)?")
@@ -74,8 +75,6 @@ def architecture(base: str, root: Path) -> Architecture | None:
     """The architecture of a base as the spec names it; None for one that is not known here."""
     if match := _QWEN25.fullmatch(base):
         return _KNOWN[match[1]]
-    from bbjspec.embedded import RECIPES
-
     if recipe := RECIPES.get(base):
         return Architecture(
             recipe.hidden_size,
@@ -86,7 +85,7 @@ def architecture(base: str, root: Path) -> Architecture | None:
             recipe.vocab_size,
             True,
         )
-    if base.startswith(("./", "/")):
+    if source_of(base) == "local":
         config = read_json(root / base / "config.json")
         return _of_config(config) if isinstance(config, dict) else None
     return None

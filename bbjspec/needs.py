@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bbjspec.architecture import Architecture, architecture
+from bbjspec.embedded import source_of
 from bbjspec.plan import Plan
 from bbjspec.stage import Stage
 from bbjspec.store import read_json
@@ -124,7 +125,7 @@ class Needs:
 
     def _base(self, stage: Stage) -> Need:
         arch, base = architecture(stage.config["base"], self._plan.root), stage.config["base"]
-        if base.startswith(("./", "/")):
+        if source_of(base) == "local":
             return Need()
         if arch is None:
             return Need(disk=None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from bbjspec.errors import BadInput
 
@@ -91,9 +91,11 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def is_embedded(base: str) -> bool:
-    """Whether `base` is a bare name, as embedded models have: neither `org/name` nor a path."""
-    return "/" not in base
+def source_of(base: str) -> Literal["embedded", "hub", "local"]:
+    """Where a base comes from, by the shape of its name: a bare name, `org/name`, or a directory (`./dir`, `/dir`)."""
+    if base.startswith(("./", "/")):
+        return "local"
+    return "hub" if "/" in base else "embedded"
 
 
 def recipe(name: str) -> Recipe:

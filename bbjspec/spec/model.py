@@ -7,9 +7,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from bbjspec.embedded import RECIPES, source_of
 from bbjspec.spec.base import Section, conflict, told
 
-EMBEDDED = ("pico-qwen2", "tiny-qwen2")
+EMBEDDED = tuple(sorted(RECIPES))
 _HUB = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -61,9 +62,7 @@ class ModelSpec(Section):
     @property
     def source(self) -> Literal["embedded", "hub", "local"]:
         """Where the base comes from, told by the shape of its name."""
-        if self.base.startswith(("./", "/")):
-            return "local"
-        return "hub" if "/" in self.base else "embedded"
+        return source_of(self.base)
 
     @property
     def pinned(self) -> bool:
@@ -73,7 +72,7 @@ class ModelSpec(Section):
     @field_validator("base")
     @classmethod
     def _known(cls, base: str) -> str:
-        if base.startswith(("./", "/")) or base in EMBEDDED or _HUB.fullmatch(base):
+        if source_of(base) == "local" or base in EMBEDDED or _HUB.fullmatch(base):
             return base
         raise ValueError(
             f"unknown base {base!r}; write a Hub id (org/name) with a revision, a directory (./dir), "

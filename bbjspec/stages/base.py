@@ -6,16 +6,15 @@ Config: base, revision (Hub alone), recipe (embedded alone). Outputs: `model.jso
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from bbjspec.digest import sha256_file
-from bbjspec.embedded import is_embedded, recipe
+from bbjspec.embedded import recipe, source_of
 from bbjspec.errors import BadInput
 from bbjspec.stage import StageRun
 from bbjspec.stages import hub
+from bbjspec.store import write_json
 
 
 def run(stage: StageRun) -> None:
@@ -24,14 +23,14 @@ def run(stage: StageRun) -> None:
     model = stage.directory / "model"
     shutil.rmtree(model, ignore_errors=True)
     model.mkdir(parents=True)
-    if is_embedded(base):
+    source = source_of(base)
+    if source == "embedded":
         hub.go_offline()
         from bbjspec.embedded.pretrain import build
 
         build(recipe(base), stage.input("tokenizer") / "tokenizer", model, stage.log)
-        source, where = "embedded", model
+        where = model
     else:
-        source = "local" if hub.is_local(base) else "hub"
         if source == "hub":
             stage.log.info("fetching the weights of %s", base)
         where = hub.locate(base, revision, stage.root, patterns=hub.WEIGHTS)
@@ -62,8 +61,3 @@ def weight_files(directory: Path, base: str) -> list[Path]:
     if not any(name.endswith(".safetensors") for name in names):
         raise BadInput(f"{base}: no *.safetensors there; convert the weights to safetensors (pickled ones are refused)")
     return files
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as the project writes JSON: sorted keys, two blanks of indent, UTF-8, a final line break."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.bbj.agreement import recorded
+from bbjspec.embedded import source_of
 from bbjspec.errors import BadInput, Finding, StageFailed
 from bbjspec.stage import StageRun
 from bbjspec.stages import cardtext
@@ -33,7 +34,7 @@ def context(stage: StageRun) -> dict[str, Any]:
     comparison = _read(stage, "compare", "comparison.json")
     base, tuned = (_read(stage, role, "results.json") for role in ("base_score", "tuned_score"))
     spec = stage.config["spec"]
-    source = _source(str(spec["model"]["base"]))
+    source = source_of(str(spec["model"]["base"]))
     return {
         "metadata": metadata(spec, comparison),
         "verdict": cardtext.verdict_sentence(comparison),
@@ -114,7 +115,7 @@ def metadata(spec: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
         for name, entry in sorted(comparison["metrics"].items())
     ]
     base = str(spec["model"]["base"])
-    known = {} if _source(base) == "local" else {"base_model": base}
+    known = {} if source_of(base) == "local" else {"base_model": base}
     data = ModelCardData(
         **known,
         library_name="peft",
@@ -160,13 +161,6 @@ def training(log: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any
         "git": record.get("git") or {},
         "date": record.get("date"),
     }
-
-
-def _source(base: str) -> str:
-    """`embedded`, `hub` or `local`, told by the shape of the name as the spec tells it."""
-    if base.startswith(("./", "/")):
-        return "local"
-    return "hub" if "/" in base else "embedded"
 
 
 def _base_name(base: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.errors import StageFailed
-from bbjspec.stages.base import write_json
+from bbjspec.store import write_json
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 STATE = "trainer_state.json"  # transformers writes it last: a directory without it was cut short
@@ -69,9 +69,7 @@ def rebase(checkpoint: Path, work: Path) -> None:
     named = saved.get("best_model_checkpoint")
     if named and Path(named).parent != work:
         saved["best_model_checkpoint"] = str(work / Path(named).name)
-        scratch = checkpoint / f"{STATE}.tmp"
-        write_json(scratch, saved)
-        scratch.replace(checkpoint / STATE)
+        write_json(checkpoint / STATE, saved)
 
 
 def publish_adapter(checkpoint: Path, out: Path, model: Mapping[str, Any]) -> None:

@@ -22,8 +22,8 @@ from bbjspec.digest import sha256_bytes, sha256_file
 from bbjspec.errors import BadInput, StageFailed
 from bbjspec.stage import StageRun
 from bbjspec.stages import models
-from bbjspec.stages.base import write_json
 from bbjspec.stages.sampler import Sampler
+from bbjspec.store import write_json
 from bbjspec.suite import load_prompts
 
 TIERS = ("syntax", "factual")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from bbjspec.embedded import source_of
 from bbjspec.errors import BadInput, EnvironmentLacks
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json")
@@ -20,11 +21,6 @@ def go_offline() -> None:
     os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 
-def is_local(base: str) -> bool:
-    """Whether `base` is a directory: `./dir` or `/dir`."""
-    return base.startswith(("./", "../", "/"))
-
-
 def locate(base: str, revision: str | None, root: Path, *, patterns: Sequence[str], fetch: bool = True) -> Path:
     """The directory that holds the files of `base` that match `patterns`.
 
@@ -32,7 +28,7 @@ def locate(base: str, revision: str | None, root: Path, *, patterns: Sequence[st
     not in the cache; without, it must be there. Raises BadInput for a directory, model or revision that does not
     exist, EnvironmentLacks when the network, the permission or the disk is missing.
     """
-    if is_local(base):
+    if source_of(base) == "local":
         directory = (root / base).resolve()
         if not directory.is_dir():
             raise BadInput(f"model.base: {base} is no directory; write one that holds config.json and *.safetensors")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from bbjspec.embedded import is_embedded, recipe
+from bbjspec.embedded import recipe, source_of
 from bbjspec.errors import BadInput
 from bbjspec.stage import StageRun
 from bbjspec.stages import hub
@@ -34,7 +34,7 @@ def run(stage: StageRun) -> None:
     base, out = stage.config["base"], stage.directory / "tokenizer"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    if is_embedded(base):
+    if source_of(base) == "embedded":
         hub.go_offline()
         from bbjspec.embedded.tokenizer import build
 

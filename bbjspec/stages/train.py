@@ -20,7 +20,7 @@ from typing import Any
 from bbjspec.errors import StageFailed
 from bbjspec.stage import StageRun
 from bbjspec.stages import checkpoints, models, plots
-from bbjspec.stages.base import write_json
+from bbjspec.store import write_json
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers")
 
@@ -103,9 +103,7 @@ def _train(stage: StageRun, rows: Mapping[str, list[dict[str, Any]]], resume: Pa
         "peak_memory": models.peak_memory(),
         "trainable_parameters": trainable,
     }
-    scratch = stage.work / "notes.json.tmp"
-    write_json(scratch, notes)
-    scratch.replace(stage.work / "notes.json")
+    write_json(stage.work / "notes.json", notes)
     return notes
 
 

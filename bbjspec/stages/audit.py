@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.errors import BadInput, Finding
-from bbjspec.rows import CODE_FENCE, BadLine, Row, normalise, read_rows
+from bbjspec.data.rows import CODE_FENCE, BadLine, Row, normalise, read_rows
 from bbjspec.stage import StageRun
 from bbjspec.store import write_json
 
@@ -85,7 +85,7 @@ def audit_rows(items: Iterable[Row | BadLine], max_length: int, tokenizer: Any, 
 
 
 def _lengths(audit: Audit, rows: Iterable[Row], max_length: int, tokenizer: Any) -> list[int]:
-    from bbjspec.chat import token_counts
+    from bbjspec.data.chat import token_counts
 
     counts: list[int] = []
     for row in rows:
@@ -163,7 +163,7 @@ def broken_lines(path: Path, shown: str) -> list[Finding]:
 def run(stage: StageRun) -> None:
     """Audit the dataset. Raises BadInput, with every bad line, when training could not read it."""
     from bbjspec.bbj.compiler import open_compiler
-    from bbjspec.chat import load_tokenizer
+    from bbjspec.data.chat import load_tokenizer
 
     (dataset,) = stage.sources["dataset"]
     shown = dataset.relative_to(stage.root).as_posix()

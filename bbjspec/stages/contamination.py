@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from bbjspec.rows import CODE_FENCE, Row, load_rows, normalise
+from bbjspec.data.rows import CODE_FENCE, Row, load_rows, normalise
 from bbjspec.stage import StageRun
 from bbjspec.store import write_json
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bbjspec.chat import load_tokenizer, token_counts
+from bbjspec.data.chat import load_tokenizer, token_counts
 from bbjspec.errors import BadInput, Finding
-from bbjspec.rows import CODE_FENCE, Row, load_rows, normalise
+from bbjspec.data.rows import CODE_FENCE, Row, load_rows, normalise
 from bbjspec.stage import StageRun
 from bbjspec.store import write_json
 

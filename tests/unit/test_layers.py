@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bbjspec"
 # Each layer may import itself and what stands before it.
 ORDER = [
     {"errors", "digest", "yamlplain", "bbj", "metrics", "embedded"},
-    {"yamlio", "spec", "suite", "rows"},
-    {"stage", "sources", "chat"},
+    {"yamlio", "spec", "suite", "data"},
+    {"stage", "sources"},
     {"store", "publish"},
     {"stages"},
     {"plan", "architecture"},

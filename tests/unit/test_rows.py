@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bbjspec.errors import BadInput
-from bbjspec.rows import BadLine, Row, load_rows, parse_row, read_rows
+from bbjspec.data.rows import BadLine, Row, load_rows, parse_row, read_rows
 
 GOOD = {
     "messages": [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bbjspec.rows import Row
+from bbjspec.data.rows import Row
 from bbjspec.stages.split import dropped_because, validation_ids
 
 FILTERS = {"exclude_ids": (), "min_answer_chars": 1, "max_answer_chars": None, "require_code": False}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.errors import BadInput, Finding
-from bbjspec.rows import Row
+from bbjspec.data.rows import Row
 
 
 def load_tokenizer(directory: Path) -> Any:

@@ -24,7 +24,8 @@ class Token(NamedTuple):
     @property
     def suffix(self) -> str:
         """`$`, `!`, `%` or `@` at the end of a name, or nothing."""
-        return self.word[-1] if self.word and self.word[-1] in "$!%@" else ""
+        last = self.word[-1:]
+        return last if last in "$!%@" else ""
 
 
 _TOKEN = re.compile(

@@ -34,6 +34,14 @@ class Row:
         """The row as it is written to train.jsonl and val.jsonl."""
         return {**self.fields, "id": self.id}
 
+    def replaced(self, *, system: str | None = None, answer: str | None = None) -> Row:
+        """The row with another system prompt or another answer, and the same id."""
+        texts = (system or self.system, self.question, answer or self.answer)
+        chat = [
+            message | {"content": text} for message, text in zip(self.fields["messages"], texts, strict=True)
+        ]
+        return Row(self.line, self.id, *texts, fields={**self.fields, "messages": chat})
+
     def has(self, name: str, value: str) -> bool:
         """Whether the field has the value, or is a list that holds it."""
         found = self.fields.get(name)

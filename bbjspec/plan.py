@@ -227,7 +227,11 @@ def compile_experiment(
     max_length = dump["training"]["max_length"]
     data = {key: value for key, value in dump["data"].items() if key not in ("path", "publish", "mix")}
     mix = dump["data"]["mix"]
-    mixed = {"mix": make_source(root, find_files(root, [mix["path"]], shown, "data.mix.path"), "bytes", hashes)} if mix else {}
+    mixed = (
+        {"mix": make_source(root, find_files(root, [mix["path"]], shown, "data.mix.path"), "bytes", hashes)}
+        if mix
+        else {}
+    )
     # A compiler that chooses no row is not consumed: another one makes the same split.
     asked = dump["data"]["filters"]["require_compile"] or dump["data"]["dedup"]["exact"] == "keep_best"
     data |= {

@@ -37,9 +37,7 @@ class Row:
     def replaced(self, *, system: str | None = None, answer: str | None = None) -> Row:
         """The row with another system prompt or another answer, and the same id."""
         texts = (system or self.system, self.question, answer or self.answer)
-        chat = [
-            message | {"content": text} for message, text in zip(self.fields["messages"], texts, strict=True)
-        ]
+        chat = [message | {"content": text} for message, text in zip(self.fields["messages"], texts, strict=True)]
         return Row(self.line, self.id, *texts, fields={**self.fields, "messages": chat})
 
     def has(self, name: str, value: str) -> bool:

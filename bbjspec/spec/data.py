@@ -92,7 +92,9 @@ class FilterSpec(Section):
     require_compile: bool = Field(
         False,
         description="Keep only answers whose every BBj block compiles, by eval.compiler; answers without code stay.",
-        json_schema_extra=told(why="Judge and teacher would be one: what the compiler wrongly refuses is never learned."),
+        json_schema_extra=told(
+            why="Judge and teacher would be one: what the compiler wrongly refuses is never learned."
+        ),
     )
     exclude_ids: tuple[str, ...] = Field(
         (),

@@ -122,7 +122,9 @@ def _settle_lengths(
         if config["on_overlength"] == "error":
             message = f"{tokens} tokens, more than {config['max_length']}"
             over.append(Finding(shown, example.row.line, 0, example.row.id, message))
-        shorter = cut_to(tokenizer, example.row, config["max_length"]) if config["on_overlength"] == "truncate" else None
+        shorter = (
+            cut_to(tokenizer, example.row, config["max_length"]) if config["on_overlength"] == "truncate" else None
+        )
         if shorter is None:
             example.drop("over_length")
             continue

@@ -57,7 +57,12 @@ def test_system_prompts_come_by_weight_and_stay(a: int, b: int) -> None:
 
 
 def test_duplicates() -> None:
-    rows = [row(1, LONG, "short"), row(2, LONG.upper(), "a longer answer"), row(3, LONG + "?"), row(4, "Something else")]
+    rows = [
+        row(1, LONG, "short"),
+        row(2, LONG.upper(), "a longer answer"),
+        row(3, LONG + "?"),
+        row(4, "Something else"),
+    ]
     same = [rows[:3], rows[3:]]
 
     def gone(exact: str, near: str) -> dict[int, tuple[str, str]]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bbjspec.errors import BadInput, Finding
 from bbjspec.data.rows import CODE_FENCE, BadLine, Row, normalise, read_rows
+from bbjspec.errors import BadInput, Finding
 from bbjspec.stage import StageRun
 from bbjspec.store import write_json
 

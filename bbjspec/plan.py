@@ -140,8 +140,8 @@ class Plan:
             yield stage
 
         # Publishing copies what each stage made, so each must be there, not only the card.
-        for digest in experiment.publish_document["inputs"]:
-            yield from visit(self.stages[digest])
+        for made in experiment.publish_document["inputs"]:
+            yield from visit(self.stages[made])
 
 
 def experiment_is_named(name: str) -> bool:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.data.chat import load_tokenizer, token_counts
+from bbjspec.data.code import has_code
+from bbjspec.data.rows import Row, load_rows, normalise
 from bbjspec.errors import BadInput, Finding
-from bbjspec.data.rows import CODE_FENCE, Row, load_rows, normalise
 from bbjspec.stage import StageRun
 from bbjspec.store import write_json
 
@@ -89,7 +90,7 @@ def dropped_because(row: Row, where: Mapping[str, str], filters: Mapping[str, An
         return "min_answer_chars"
     if filters["max_answer_chars"] is not None and len(row.answer) > filters["max_answer_chars"]:
         return "max_answer_chars"
-    if filters["require_code"] and not CODE_FENCE.search(row.answer):
+    if filters["require_code"] and not has_code(row.answer):
         return "require_code"
     return None
 

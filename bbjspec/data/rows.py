@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from bbjspec.errors import BadInput, Finding
 
 ROLES = ("system", "user", "assistant")
 MAX_LINE = 8_000_000  # bytes; a longer line is no training example
-CODE_FENCE = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})[^\n]*\n.*?(?:^[ ]{0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)

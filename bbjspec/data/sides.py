@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bbjspec.data.code import inferred_kind, inferred_topic
+from bbjspec.data.kinds import inferred_kind, inferred_topic
 from bbjspec.data.near import groups, near_duplicates
 from bbjspec.data.rows import Row, normalise
 

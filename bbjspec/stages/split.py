@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bbjspec.bbj.compiler import CompileError, open_compiler
 from bbjspec.data.chat import cut_to, load_tokenizer, token_counts
 from bbjspec.data.choose import dropped_because, duplicates, mended, mixed
-from bbjspec.data.code import first_errors, has_code
+from bbjspec.data.code import has_code
+from bbjspec.data.compiled import first_errors
 from bbjspec.data.rows import Row, load_rows
 from bbjspec.data.sides import grouped, validation_lines
 from bbjspec.errors import BadInput, Finding
@@ -54,7 +56,7 @@ def run(stage: StageRun) -> None:
     errors = _first_errors(stage, examples)
     for example in examples:
         if example.kept and config["filters"]["require_compile"] and errors.get(example.row.line):
-            example.drop("require_compile", error=errors[example.row.line])
+            example.drop("require_compile", error=errors[example.row.line].source)
     over = _settle_lengths(examples, tokenizer, config, shown)
     at = {example.row.line: example for example in examples}
     same = [[at[row.line].row for row in group.rows if at[row.line].kept] for group in found]
@@ -97,13 +99,11 @@ def _example(row: Row, side: str, config: Mapping[str, Any]) -> Example:
     return example
 
 
-def _first_errors(stage: StageRun, examples: Iterable[Example]) -> dict[int, str]:
+def _first_errors(stage: StageRun, examples: Iterable[Example]) -> dict[int, CompileError]:
     """The compiler's first error by line, where the spec asks a compiler at all."""
     judge = stage.config["judge"]
     if judge is None:
         return {}
-    from bbjspec.bbj.compiler import open_compiler
-
     compiler = open_compiler(judge["name"], judge["version"], stage.resources.get("compiler_path"))
     kept = [example.row for example in examples if example.kept]
     return first_errors(kept, compiler)
@@ -134,7 +134,7 @@ def _settle_lengths(
     return over
 
 
-def _goodness(at: Mapping[int, Example], errors: Mapping[int, str]) -> Any:
+def _goodness(at: Mapping[int, Example], errors: Mapping[int, CompileError]) -> Any:
     """How good an answer is among those to one question: see `data.dedup.exact`."""
 
     def of(row: Row) -> tuple[bool, bool, bool, int]:

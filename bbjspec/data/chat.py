@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bbjspec.bbj.extract import Fences
 from bbjspec.data.rows import Row
 from bbjspec.errors import BadInput, Finding
 

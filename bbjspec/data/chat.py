@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bbjspec.errors import BadInput, Finding
 from bbjspec.data.rows import Row
+from bbjspec.errors import BadInput, Finding
 
 
 def load_tokenizer(directory: Path) -> Any:

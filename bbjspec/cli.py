@@ -187,6 +187,22 @@ def import_data(
         print(f"left out as documentation: {', '.join(done.skipped)}")
 
 
+@app.command()
+def datasheet(
+    file: Annotated[Path, typer.Argument(help="The dataset: ChatML rows, .jsonl or .jsonl.gz.")],
+    about: Annotated[
+        Path | None,
+        typer.Option("--about", metavar="YAML", help="Its prose; <stem>.about.yaml beside it if not given."),
+    ] = None,
+) -> None:
+    """What a dataset is, on one page. Example: bbjspec datasheet dataset/dataset.jsonl > dataset/DATASHEET.md"""
+    from bbjspec.data.datasheet import TEMPLATE
+    from bbjspec.data.datasheet import datasheet as sheet
+
+    _root()
+    print(sheet(file, TEMPLATE, about), end="")
+
+
 def _spec(spec: str) -> Experiment:
     """The experiment of that name, or in that file."""
     from bbjspec.spec import load_experiment

@@ -17,7 +17,8 @@ from pydantic import BeforeValidator, Field, ValidationError
 from bbjspec import yamlio
 from bbjspec.bbj.checker import check
 from bbjspec.bbj.extract import blocks
-from bbjspec.data.rows import CODE_FENCE, Row, load_rows, normalise
+from bbjspec.data.code import has_code
+from bbjspec.data.rows import Row, load_rows, normalise
 from bbjspec.digest import sha256_file
 from bbjspec.errors import BadInput, Finding
 from bbjspec.markdown import render
@@ -120,7 +121,7 @@ def describe(rows: Sequence[Row]) -> dict[str, Any]:
     programs = [block.code for row in rows for block in blocks(row.answer) if block.tag == "bbj"]
     return {
         "rows": len(rows),
-        "with_code": sum(bool(CODE_FENCE.search(row.answer)) for row in rows),
+        "with_code": sum(has_code(row.answer) for row in rows),
         "programs": len(programs),
         "accepted": sum(not check(code) for code in programs),
         "question": _spread([len(row.question) for row in rows]),

@@ -64,7 +64,7 @@ def run(stage: StageRun) -> None:
         at[line].drop(reason, kept=stays)
     mix = _mix(stage, examples, tokenizer) if config["mix"] else []
     if over:
-        hint = f"{len(over)} rows are longer than training.max_length; raise it, or write data.on_overlength: drop"
+        hint = f"rows longer than training.max_length: {len(over)}; raise it, or write data.on_overlength: drop"
         raise BadInput([*over[:10], Finding(shown, 0, 0, "", hint)])
     sides = {side: [e for e in (*examples, *mix) if e.kept and e.fate["side"] == side] for side in SIDES}
     for side, kept in sides.items():
@@ -153,7 +153,7 @@ def _mix(stage: StageRun, examples: Sequence[Example], tokenizer: Any) -> list[E
     trained = sum(example.kept and example.fate["side"] == "train" for example in examples)
     pool = [Example(row, {"line": row.line, "id": row.id, "side": "train", "mixed": True}) for row in rows]
     if over := _settle_lengths(pool, tokenizer, config, shown):
-        hint = f"{len(over)} rows are longer than training.max_length; raise it, or write data.on_overlength: drop"
+        hint = f"rows longer than training.max_length: {len(over)}; raise it, or write data.on_overlength: drop"
         raise BadInput([*over[:10], Finding(shown, 0, 0, "", hint)])
     at = {example.row.line: example for example in pool if example.kept}
     drawn = mixed([example.row for example in at.values()], share, trained, config["seed"])

@@ -167,6 +167,42 @@ def schema() -> None:
     print(schema_text(), end="")
 
 
+@app.command(name="import")
+def import_data(
+    sources: Annotated[list[Path], typer.Argument(help="Markdown examples, JSONL files, or folders of them.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where the rows go: .jsonl or .jsonl.gz.")],
+    system: Annotated[str | None, typer.Option("--system", help="System prompt of rows that have none.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Sources as one file of ChatML rows. Example: bbjspec import examples/ old.jsonl --to dataset/rows.jsonl"""
+    from bbjspec.data import importers
+
+    if system is not None and not system.strip():
+        raise UsageError("--system is empty; write the system prompt, or leave it out")
+    importers.check_target(to, force=force)
+    done = importers.import_rows(sources, system or importers.SYSTEM)
+    importers.write_rows(done.rows, to, force=force)
+    print(f"{to.as_posix()}: {len(done.rows)} rows from {done.files} files")
+    if done.skipped:
+        print(f"left out as documentation: {', '.join(done.skipped)}")
+
+
+@app.command()
+def datasheet(
+    file: Annotated[Path, typer.Argument(help="The dataset: ChatML rows, .jsonl or .jsonl.gz.")],
+    about: Annotated[
+        Path | None,
+        typer.Option("--about", metavar="YAML", help="Its prose; <stem>.about.yaml beside it if not given."),
+    ] = None,
+) -> None:
+    """What a dataset is, on one page. Example: bbjspec datasheet dataset/dataset.jsonl > dataset/DATASHEET.md"""
+    from bbjspec.data.datasheet import TEMPLATE
+    from bbjspec.data.datasheet import datasheet as sheet
+
+    _root()
+    print(sheet(file, TEMPLATE, about), end="")
+
+
 def _spec(spec: str) -> Experiment:
     """The experiment of that name, or in that file."""
     from bbjspec.spec import load_experiment

@@ -21,6 +21,7 @@ from bbjspec.stage import Stage
 from bbjspec.store import is_whole
 
 MEMO = "build/hashes.json"
+DATASET = "dataset"
 
 
 @dataclass(frozen=True)
@@ -47,26 +48,29 @@ class ExperimentPlan:
         return f"build/publish/{self.publish_digest}"
 
     @property
-    def folders(self) -> tuple[str, str]:
-        """Where publishing places the base's answers and verdicts, and where the experiment's own results."""
+    def folders(self) -> tuple[str, ...]:
+        """Where publishing places the base's answers and verdicts, the experiment's own results, and its sides."""
         base = self.spec.model.base.strip("./").replace("/", "--")
-        return f"eval/baselines/{base}/{self.roles['base_score'].digest}", f"adapters/{self.name}"
+        both = (f"eval/baselines/{base}/{self.roles['base_score'].digest}", f"adapters/{self.name}")
+        return (*both, DATASET) if self.spec.data.publish else both
 
     @cached_property
     def publish_document(self) -> dict[str, Any]:
         """The `stage.json` of publishing."""
         role = self.roles
         own = [role[r] for r in ("audit", "contamination", "train", "generate", "score", "compare", "card")]
-        of_base, (baseline, adapter) = [role["base_generate"], role["base_score"]], self.folders
+        of_base, (baseline, adapter) = [role["base_generate"], role["base_score"]], self.folders[:2]
+        sides = [role["split"]] if self.spec.data.publish else []
         return {
             "kind": "publish",
             "digest": self.publish_digest,
             "experiment": self.name,
             "description": " ".join(self.spec.description.split()),
-            "inputs": {stage.digest: stage.directory for stage in (*of_base, *own)},
+            "inputs": {stage.digest: stage.directory for stage in (*of_base, *own, *sides)},
             "folders": [
                 folder_document(baseline, of_base, None),
                 folder_document(adapter, own, self.card),
+                *([folder_document(DATASET, sides, None)] if sides else []),
             ],
         }
 
@@ -108,6 +112,9 @@ class Plan:
     def experiment_state(self, experiment: ExperimentPlan) -> str:
         """`published` (nothing to do), `outdated` (only bbjspec changed since), or `to run`."""
         digest, lineage = self.published.cards.get(experiment.name, ("", ""))
+        sides = self.published.locks.get(DATASET, {}).get("stages", {})
+        if experiment.spec.data.publish and experiment.roles["split"].digest not in sides:
+            return "to run"
         if digest == experiment.card.digest:
             return "published"
         if lineage == experiment.card.lineage and not self.refresh:
@@ -133,9 +140,8 @@ class Plan:
             yield stage
 
         # Publishing copies what each stage made, so each must be there, not only the card.
-        for stage in experiment.roles.values():
-            if stage.kind in ("audit", "contamination", "train", "generate", "score", "compare", "card"):
-                yield from visit(stage)
+        for made in experiment.publish_document["inputs"]:
+            yield from visit(self.stages[made])
 
 
 def experiment_is_named(name: str) -> bool:
@@ -169,6 +175,10 @@ def read_plan(root: Path, hashes: FileHashes | None = None, *, refresh: bool = F
             # What is placed there may not be written over, nor may a baseline that nobody vouches for be compared with.
             if found := [f for folder in experiment.folders for f in published.bad.get(folder, ())]:
                 raise BadInput(found)
+            others = [other.name for other in plan.experiments.values() if other.spec.data.publish]
+            if others and spec.data.publish:
+                message = f"{others[0]} places its sides in {DATASET}/ already; one experiment may"
+                raise BadInput([Finding(shown, 0, 0, "data.publish", message)])
             plan.experiments[name] = experiment
         except BadInput as error:
             findings = list(error.findings) or [Finding(shown, 0, 0, "", str(error))]
@@ -215,7 +225,21 @@ def compile_experiment(
     judge = {key: dump["eval"]["compiler"][key] for key in ("name", "version")}
     builtin = _builtin_version() if judge["name"] == "builtin" else None
     max_length = dump["training"]["max_length"]
-    data = {key: value for key, value in dump["data"].items() if key != "path"}
+    data = {key: value for key, value in dump["data"].items() if key not in ("path", "publish", "mix")}
+    mix = dump["data"]["mix"]
+    mixed = (
+        {"mix": make_source(root, find_files(root, [mix["path"]], shown, "data.mix.path"), "bytes", hashes)}
+        if mix
+        else {}
+    )
+    # A compiler that chooses no row is not consumed: another one makes the same split.
+    asked = dump["data"]["filters"]["require_compile"] or dump["data"]["dedup"]["exact"] == "keep_best"
+    data |= {
+        "mix": {"share": mix["share"]} if mix else None,
+        "max_length": max_length,
+        "judge": judge if asked else None,
+        "builtin_version": builtin if asked else None,
+    }
 
     tokenizer = stage("tokenizer", model)
     audit = stage(
@@ -224,7 +248,7 @@ def compile_experiment(
         {"tokenizer": tokenizer},
         dataset=dataset,
     )
-    split = stage("split", data | {"max_length": max_length}, {"tokenizer": tokenizer}, dataset=dataset)
+    split = stage("split", data, {"tokenizer": tokenizer}, dataset=dataset, **mixed)
     contamination = stage("contamination", {}, {"split": split}, prompts=source["leakage"])
     base = stage("base", model, {"tokenizer": tokenizer})
     train = stage(
@@ -250,6 +274,7 @@ def compile_experiment(
         {"base": base_score, "tuned": score, "contamination": contamination},
     )
     told = {key: dump[key] for key in ("data", "lora", "training", "eval")} | {"model": held}
+    told["data"] = {key: value for key, value in told["data"].items() if key != "publish"}
     told["eval"] = {key: value for key, value in told["eval"].items() if key != "compiler"} | {"compiler": judge}
     card = stage(
         "card",

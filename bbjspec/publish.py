@@ -1,4 +1,5 @@
-"""What is published: `adapters/<experiment>/` and `eval/baselines/<base>/<digest>/`, each vouched for by `lock.json`.
+"""What is published: `adapters/<experiment>/`, `eval/baselines/<base>/<digest>/` and the sides of the reference
+experiment in `dataset/`, each folder vouched for by its `lock.json`.
 
 The repository is the cache of record: on a fresh clone the plan takes a published stage for done when its digest is the
 one that it needs, and `run` copies its files back into `build/` when a later stage wants them.
@@ -81,7 +82,8 @@ class Published:
     def read(cls, root: Path, hashes: FileHashes) -> Published:
         """Read every lock file and check the files it lists. Nothing raises: what is wrong lands in `bad`."""
         found = cls()
-        locks = sorted([*root.glob(f"adapters/*/{LOCKFILE}"), *root.glob(f"eval/baselines/*/*/{LOCKFILE}")])
+        places = (f"adapters/*/{LOCKFILE}", f"eval/baselines/*/*/{LOCKFILE}", f"dataset/{LOCKFILE}")
+        locks = sorted(lock for place in places for lock in root.glob(place))
         for lock in locks:
             folder = lock.parent.relative_to(root).as_posix()
             try:

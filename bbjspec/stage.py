@@ -37,9 +37,13 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "tokenizer": Kind(1, ("tokenizer/",)),
-    "audit": Kind(1, ("audit.json",), publish={"audit.json": "audit.json"}),
-    "split": Kind(1, ("train.jsonl", "val.jsonl", "ledger.json")),
-    "contamination": Kind(1, ("contamination.json",), publish={"contamination.json": "contamination.json"}),
+    "audit": Kind(2, ("audit.json",), publish={"audit.json": "audit.json"}),
+    "split": Kind(
+        2,
+        ("train.jsonl", "val.jsonl", "ledger.json"),
+        publish={"train.jsonl": "train.jsonl", "val.jsonl": "val.jsonl", "ledger.json": "ledger.json"},
+    ),
+    "contamination": Kind(2, ("contamination.json",), publish={"contamination.json": "contamination.json"}),
     "base": Kind(1, ("model.json", "model/")),
     "train": Kind(
         1,

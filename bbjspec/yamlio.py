@@ -51,13 +51,16 @@ def load(path: Path, name: str) -> dict[str, Any]:
     return parse(read_text(path, name), name)
 
 
-def parse(text: str, name: str) -> dict[str, Any]:
-    """The text's top mapping, as plain dicts, lists and scalars. Raises BadInput."""
+def parse(text: str, name: str, needs: str = "an experiment needs at least model, data and eval") -> dict[str, Any]:
+    """The text's top mapping, as plain dicts, lists and scalars. `needs` tells whoever wrote nothing what is meant.
+
+    Raises BadInput.
+    """
     value = yamlplain.read(text)
     if value is None:
         value = _parse(text, name, "safe")
     if value is None:
-        raise BadInput([Finding(name, 1, 1, "", "empty; an experiment needs at least model, data and eval")])
+        raise BadInput([Finding(name, 1, 1, "", f"empty; {needs}")])
     if not isinstance(value, dict):
         raise BadInput([Finding(name, 1, 1, "", f"a mapping of sections is meant, not a {_kind(value)}")])
     _check_size(value, text, name)

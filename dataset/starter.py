@@ -12,14 +12,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from bbjspec.data.near import is_near
+
 from bbjspec.bbj.checker import check
+from bbjspec.data.rows import normalise
 from bbjspec.embedded.corpus import Writer
 
-ROWS = 64  # of each kind
+ROWS = 15  # of each kind
+FACT_ROWS = 3  # of each function
 SEED = 11
 SYSTEM = "You write BBj."  # short: a tiny model on a CPU pays for every token
 SUITE = Path(__file__).parents[1] / "eval/prompts/starter"
@@ -434,17 +439,27 @@ Which conversion or calculation does {F} do?"""
 def rows() -> Iterator[dict[str, Any]]:
     """The rows, in order."""
     writer, taken = Writer(SEED), suite_names()
+    asked: list[str] = []  # no question is a near-duplicate of another
     for kind, topic, phrasings, program in PROGRAMS:
-        asked = [line.strip() for line in phrasings.splitlines()]
+        lines = [line.strip() for line in phrasings.splitlines()]
         for number in range(ROWS):
             while True:
-                question, code = fill(writer, opened(writer, writer.choose(asked[number % len(asked)])), program)
-                if not check(code) and not names(code) & taken:
+                question, code = fill(writer, opened(writer, writer.choose(lines[number % len(lines)])), program)
+                if not check(code) and not names(code) & taken and _is_new(question, asked):
                     break
+            asked.append(question)
             yield _row(f"starter-{kind}-{number + 1:03}", topic, kind, question, f"```bbj\n{code}\n```")
-    for name, answer in FACTS.items():
-        for number, line in enumerate(QUESTIONS.splitlines(), 1):
-            yield _row(f"starter-fact-{name.lower()}-{number:03}", "functions", "fact", line.format(F=name), answer)
+    wordings = QUESTIONS.splitlines()
+    for place, (name, answer) in enumerate(FACTS.items()):
+        turned = wordings[place * FACT_ROWS % len(wordings) :] + wordings
+        new = (line.format(F=name) for line in turned if _is_new(line.format(F=name), asked))
+        for number, question in enumerate(islice(new, FACT_ROWS), 1):
+            asked.append(question)
+            yield _row(f"starter-fact-{name.lower()}-{number:03}", "functions", "fact", question, answer)
+
+
+def _is_new(question: str, asked: Sequence[str]) -> bool:
+    return not any(other == question or is_near(normalise(other), normalise(question)) for other in asked)
 
 
 def opened(writer: Writer, question: str) -> str:

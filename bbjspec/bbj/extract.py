@@ -16,7 +16,8 @@ EXTRACTOR_VERSION = 1
 Outcome = Literal["ok", "no_fence", "wrong_language", "empty"]
 
 _TAGS = frozenset({"", "bbj", "basic"})
-_LINE_END = re.compile(r"\r\n|\n|\r")
+_LINE_END = re.compile(r"(\r\n|\n|\r)")
+_FENCE_SIGNS = ("`", "~")
 _OPENING = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
 _CLOSING = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
 _COMMENT = re.compile(r"[ \t]*(?:[0-9]+[ \t]+)?rem(?![A-Za-z0-9_])", re.IGNORECASE)
@@ -38,33 +39,84 @@ class Extraction:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block: the first word of its info string in lower case, and its text."""
+    """One fenced block: the first word of its info string in lower case, its text, and its place.
+
+    `line` is the line of the opening fence (from 1), `after` the first line behind the block, so that
+    `lines[line - 1 : after - 1]` are the block with its fences. `info` is the whole info string as written, `indent`
+    the number of blanks in front of the fence.
+    """
 
     tag: str
     code: str
+    line: int
+    after: int
+    closed: bool
+    indent: int
+    info: str
+
+
+class Fences:
+    """Reads a text line by line and knows whether it is inside a fenced block."""
+
+    def __init__(self) -> None:
+        self.fence = ""
+        self.indent = 0
+        self.info = ""
+
+    @property
+    def tag(self) -> str:
+        """The first word of the info string of the last block that was opened, in lower case."""
+        words = self.info.split()
+        return words[0].lower() if words else ""
+
+    def feed(self, line: str) -> Literal["outside", "opens", "inside", "closes"]:
+        """What the next line is. A line stands here without its end."""
+        start = line.lstrip(" ")[:1]
+        if start not in _FENCE_SIGNS:
+            return "inside" if self.fence else "outside"
+        if not self.fence:
+            opening = _OPENING.match(line)
+            if opening is None:
+                return "outside"
+            self.fence, self.indent, self.info = opening[2], len(opening[1]), opening[3]
+            return "opens"
+        closing = _CLOSING.match(line)
+        if closing and closing[1].startswith(self.fence):
+            self.fence = ""
+            return "closes"
+        return "inside"
+
+
+def split_lines(text: str) -> tuple[list[str], list[str]]:
+    """The lines of a text without their ends, and the ends: CRLF, LF or CR, and nothing behind the last line."""
+    parts = _LINE_END.split(text)
+    return parts[::2], [*parts[1::2], ""]
 
 
 def blocks(text: str) -> list[Block]:
     """Every fenced block of `text`, in order."""
+    if "```" not in text and "~~~" not in text:
+        return []
     found: list[Block] = []
-    lines: list[str] = []
-    fence, indent, tag = "", 0, ""
-    for line in _LINE_END.split(text):
-        if not fence:
-            if opening := _OPENING.match(line):
-                fence, indent = opening[2], len(opening[1])
-                words = opening[3].split()
-                tag = words[0].lower() if words else ""
-            continue
-        closing = _CLOSING.match(line)
-        if closing and closing[1].startswith(fence):
-            found.append(_block(tag, lines))
-            lines, fence = [], ""
-        else:
-            blanks = min(indent, len(line) - len(line.lstrip(" ")))
-            lines.append(line[blanks:])
-    if fence:
-        found.append(_block(tag, lines[:-1] if lines and not lines[-1] else lines))
+    content: list[str] = []
+    reader, opened = Fences(), 0
+
+    def add(lines: list[str], after: int, closed: bool) -> None:
+        code = "".join(line + "\n" for line in lines)
+        found.append(Block(reader.tag, code, opened, after, closed, reader.indent, reader.info))
+
+    lines = split_lines(text)[0]
+    for number, line in enumerate(lines, start=1):
+        what = reader.feed(line)
+        if what == "opens":
+            content, opened = [], number
+        elif what == "inside":
+            blanks = min(reader.indent, len(line) - len(line.lstrip(" ")))
+            content.append(line[blanks:])
+        elif what == "closes":
+            add(content, number + 1, True)
+    if reader.fence:
+        add(content[:-1] if content and not content[-1] else content, len(lines) + 1, False)
     return found
 
 
@@ -82,10 +134,6 @@ def extract(text: str) -> Extraction:
         return Extraction("", "wrong_language", len(found))
     code = max(candidates, key=_code_lines)
     return Extraction(code, "ok", len(found)) if code.strip() else Extraction("", "empty", len(found))
-
-
-def _block(tag: str, lines: list[str]) -> Block:
-    return Block(tag, "".join(line + "\n" for line in lines))
 
 
 def _code_lines(code: str) -> int:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bbjspec.errors import BadInput, Finding
+from bbjspec.bbj.extract import Fences
 from bbjspec.data.rows import Row
+from bbjspec.errors import BadInput, Finding
 
 
 def load_tokenizer(directory: Path) -> Any:
@@ -44,3 +45,30 @@ def token_counts(tokenizer: Any, row: Row) -> tuple[int, int]:
     """Tokens of the row, and those of them that are learned: the answer and its end of turn."""
     prompt, full = prompt_and_full_ids(tokenizer, row)
     return len(full), len(full) - len(prompt)
+
+
+def cut_to(tokenizer: Any, row: Row, max_length: int) -> Row | None:
+    """The row with its answer cut behind the last line with which it has at most `max_length` tokens.
+
+    A fence that is open there is closed. None when not even the answer's first line fits.
+    """
+    lines = row.answer.split("\n")
+
+    def cut(count: int) -> Row:
+        text = "\n".join(lines[:count]).rstrip()
+        reader = Fences()
+        for line in text.split("\n"):
+            reader.feed(line)
+        return row.replaced(answer=f"{text}\n{reader.fence}" if reader.fence else text)
+
+    fits, too_many = 0, len(lines)
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        if token_counts(tokenizer, cut(middle))[0] <= max_length:
+            fits = middle
+        else:
+            too_many = middle
+    if not fits:
+        return None
+    shorter = cut(fits)
+    return shorter if shorter.answer.strip() else None

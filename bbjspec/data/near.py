@@ -53,6 +53,14 @@ def near_duplicates(texts: Sequence[str], share: float = 0.1) -> list[tuple[int,
     )
 
 
+def is_near(one: str, other: str, share: float = 0.1) -> bool:
+    """Whether two texts are different and near-duplicates: `near_duplicates` for a single pair."""
+    from rapidfuzz.distance import Levenshtein
+
+    limit = math.ceil(Fraction(str(float(share))) * max(len(one), len(other))) - 1
+    return one != other and Levenshtein.distance(one, other, score_cutoff=max(limit, 0)) <= limit
+
+
 def groups(count: int, pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
     """The connected components of 0 … count - 1 under `pairs`, each sorted, in the order of their first members."""
     parent = list(range(count))

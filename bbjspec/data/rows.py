@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bbjspec.data.lines import MAX_LINE, read_lines
 from bbjspec.digest import digest
 from bbjspec.errors import BadInput, Finding
 
 ROLES = ("system", "user", "assistant")
-MAX_LINE = 8_000_000  # bytes; a longer line is no training example
-CODE_FENCE = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})[^\n]*\n.*?(?:^[ ]{0,3}\1|\Z)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,12 @@ class Row:
     def document(self) -> dict[str, Any]:
         """The row as it is written to train.jsonl and val.jsonl."""
         return {**self.fields, "id": self.id}
+
+    def replaced(self, *, system: str | None = None, answer: str | None = None) -> Row:
+        """The row with another system prompt or another answer, and the same id."""
+        texts = (system or self.system, self.question, answer or self.answer)
+        chat = [message | {"content": text} for message, text in zip(self.fields["messages"], texts, strict=True)]
+        return Row(self.line, self.id, *texts, fields={**self.fields, "messages": chat})
 
     def has(self, name: str, value: str) -> bool:
         """Whether the field has the value, or is a list that holds it."""
@@ -56,17 +60,15 @@ def normalise(text: str) -> str:
 
 
 def read_rows(path: Path) -> Iterator[Row | BadLine]:
-    """Each line of the file as a row, or what is wrong with it. Blank lines are skipped. Raises OSError."""
-    with path.open("rb") as stream:
-        number = 0
-        while data := stream.readline(MAX_LINE + 1):
-            number += 1
-            if len(data) > MAX_LINE:
-                while data and not data.endswith(b"\n"):
-                    data = stream.readline(MAX_LINE)
-                yield BadLine(number, "json", f"longer than {MAX_LINE:,} bytes")
-            elif data.strip():
-                yield parse_row(data, number)
+    """Each line of the file (JSONL, or `.gz`) as a row, or what is wrong with it. Blank lines are skipped.
+
+    Raises OSError.
+    """
+    for number, data in read_lines(path):
+        if data is None:
+            yield BadLine(number, "json", f"longer than {MAX_LINE:,} bytes")
+        elif data.strip():
+            yield parse_row(data, number)
 
 
 def parse_row(data: bytes, line: int) -> Row | BadLine:
@@ -99,7 +101,12 @@ def parse_row(data: bytes, line: int) -> Row | BadLine:
     if known is not None and not isinstance(known, str):
         return BadLine(line, "roles", "id must be text")
     system, question, answer = contents
-    return Row(line, known or f"row-{digest(contents)}", system, question, answer, fields=value)
+    return Row(line, known or content_id(contents), system, question, answer, fields=value)
+
+
+def content_id(contents: Sequence[str]) -> str:
+    """The id of a row that has none: of what its system prompt, question and answer say, in that order."""
+    return f"row-{digest(list(contents))}"
 
 
 def load_rows(path: Path, shown: str) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -122,18 +122,24 @@ def _and(words: Iterable[str]) -> str:
 
 def _section(model: type[BaseModel], at: At) -> type[BaseModel]:
     for step in at:
-        annotation: Any = model.model_fields[str(step)].annotation
-        model = annotation
+        if isinstance(step, str):  # a number is an element of a list, whose section is known by then
+            model = _model_in(model.model_fields[step].annotation) or model
     return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The section in an annotation, be it optional or a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> list[str]:
     """The dotted paths of all leaf fields."""
     found: list[str] = []
     for name, info in model.model_fields.items():
-        annotation = info.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found += fields(annotation, f"{prefix}{name}.")
+        if section := _model_in(info.annotation):
+            found += fields(section, f"{prefix}{name}.")
         else:
             found.append(prefix + name)
     return found

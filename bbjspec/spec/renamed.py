@@ -33,6 +33,7 @@ RENAMED: dict[str, tuple[str, str]] = {
     "sdp_attention": (_AXOLOTL, "model.attn_implementation: sdpa"),
     "flash_attention": (_AXOLOTL, "model.attn_implementation"),
     "test_datasets": (_AXOLOTL, "data.val_size"),
+    "where": ("bbjspec's former", "data.filters.where"),
     "model_name_or_path": (_FACTORY, "model.base"),
     "model_revision": (_FACTORY, "model.revision"),
     "dataset": (_FACTORY, "data.path"),

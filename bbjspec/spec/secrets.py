@@ -31,7 +31,9 @@ def find(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int
     if isinstance(value, dict):
         for key, child in value.items():
             here = (*at, key)
-            named = at != ("data", "where") and _NAME.fullmatch(key.replace("-", "_"))  # there keys are the dataset's
+            named = at != ("data", "filters", "where") and _NAME.fullmatch(
+                key.replace("-", "_")
+            )  # there keys are the dataset's
             if _VALUE.search(key) or (named and child is not None):
                 yield here
             else:

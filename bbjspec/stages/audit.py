@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bbjspec.data.code import has_code
+from bbjspec.data.rows import BadLine, Row, normalise, read_rows
 from bbjspec.errors import BadInput, Finding
-from bbjspec.data.rows import CODE_FENCE, BadLine, Row, normalise, read_rows
 from bbjspec.stage import StageRun
 from bbjspec.store import write_json
 
@@ -77,7 +78,7 @@ def audit_rows(items: Iterable[Row | BadLine], max_length: int, tokenizer: Any, 
     statistics = {
         "answer_chars": _spread([len(row.answer) for row in rows]),
         "tokens": _spread(tokens),
-        "with_code": sum(bool(CODE_FENCE.search(row.answer)) for row in rows),
+        "with_code": sum(has_code(row.answer) for row in rows),
         "system_prompts": len({row.system for row in rows}),
         **{name: _counts(rows, name) for name in ("kind", "topic", "generation", "tags")},
     }
@@ -121,7 +122,7 @@ def _questions(audit: Audit, rows: Iterable[Row]) -> None:
 def _compile(audit: Audit, rows: Iterable[Row], compiler: Any) -> None:
     from bbjspec.bbj import extract
 
-    coded = [row for row in rows if CODE_FENCE.search(row.answer)]
+    coded = [row for row in rows if has_code(row.answer)]
     found = [(row, extract(row.answer)) for row in coded]
     programs = [(row, extraction.code) for row, extraction in found if extraction.outcome == "ok"]
     verdicts = compiler.compile([code for _, code in programs])

@@ -1,69 +1,14 @@
-"""`contamination`: which prompts of the suite the training rows give away.
+"""`contamination`: which prompts of the suite the training rows give away, by the rule of `bbjspec.data.leakage`.
 
-A prompt leaks when its normalised text is a training question, or shares 10 successive white-space words with one; a
-reference leaks when the same program stands in a training answer. Leaked
-prompts are left out of the comparison, and both figures are reported.
+Leaked prompts are left out of the comparison, and both figures are reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
-from bbjspec.data.rows import CODE_FENCE, Row, load_rows, normalise
+from bbjspec.data.leakage import leaks
+from bbjspec.data.rows import load_rows
 from bbjspec.stage import StageRun
 from bbjspec.store import write_json
-
-GRAM = 10  # words
-
-
-def grams(text: str) -> set[tuple[str, ...]]:
-    """Every run of 10 successive words of the normalised text."""
-    words = normalise(text).split()
-    return {tuple(words[i : i + GRAM]) for i in range(len(words) - GRAM + 1)}
-
-
-def program_key(code: str) -> str:
-    """A program as it is compared whole: blank lines, case and white space folded; names and literals kept."""
-    return "\n".join(line for raw in code.splitlines() if (line := normalise(raw)))
-
-
-def programs(answer: str) -> Iterable[str]:
-    """The fenced programs of an answer."""
-    for match in CODE_FENCE.finditer(answer):
-        lines = match.group(0).splitlines()[1:]
-        if lines and lines[-1].strip().startswith(("```", "~~~")):
-            lines = lines[:-1]
-        yield "\n".join(lines)
-
-
-def leaks(prompts: Iterable[Any], rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """One entry a leaked prompt, by id: the rule, the training row, and the words or the program in common."""
-    questions: dict[str, str] = {}
-    shared: dict[tuple[str, ...], str] = {}
-    answers: dict[str, str] = {}
-    for row in rows:
-        questions.setdefault(normalise(row.question), row.id)
-        for gram in grams(row.question):
-            shared.setdefault(gram, row.id)
-        for program in programs(row.answer):
-            answers.setdefault(program_key(program), row.id)
-    found = []
-    for prompt in sorted(prompts, key=lambda p: str(p.id)):
-        text = normalise(prompt.input)
-        common = sorted(gram for gram in grams(prompt.input) if gram in shared)
-        key = program_key(prompt.reference or "")
-        if text in questions:
-            found.append(_leak(prompt.id, "same_question", questions[text], text))
-        elif common:
-            found.append(_leak(prompt.id, "shared_words", shared[common[0]], " ".join(common[0])))
-        elif key and key in answers:
-            found.append(_leak(prompt.id, "same_program", answers[key], key))
-    return found
-
-
-def _leak(prompt_id: str, rule: str, train_id: str, evidence: str) -> dict[str, Any]:
-    return {"id": prompt_id, "rule": rule, "train_id": train_id, "evidence": evidence[:200]}
 
 
 def run(stage: StageRun) -> None:

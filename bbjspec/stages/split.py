@@ -1,153 +1,193 @@
-"""`split`: filters, then the training and the validation side, with a ledger of every row's fate.
+"""`split`: the training and the validation side, and a ledger of every row's fate.
 
-Sides are settled on all rows before any filter, so that a filter moves no row from one side to the other. Rows of one
-question are one group and stay on one side. The validation side is exact: round(val_size × rows), shared among the
-strata by largest remainder.
+Sides are settled on all rows before anything else (bbjspec.data.sides), so that no filter moves a row from one side to
+the other. Repairs, system prompts, filters and duplicates then treat both sides alike, but for `where`, which chooses
+what is trained on: validation loss compares across experiments.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bbjspec.data.chat import load_tokenizer, token_counts
+from bbjspec.bbj.compiler import CompileError, open_compiler
+from bbjspec.data.chat import cut_to, load_tokenizer, token_counts
+from bbjspec.data.choose import dropped_because, duplicates, mended, mixed
+from bbjspec.data.code import has_code
+from bbjspec.data.compiled import first_errors
+from bbjspec.data.rows import Row, load_rows
+from bbjspec.data.sides import grouped, validation_lines
 from bbjspec.errors import BadInput, Finding
-from bbjspec.data.rows import CODE_FENCE, Row, load_rows, normalise
 from bbjspec.stage import StageRun
 from bbjspec.store import write_json
 
-
-def validation_ids(rows: Sequence[Row], val_size: float, seed: int, stratify_by: Sequence[str]) -> set[int]:
-    """Line numbers of the rows held out: round(val_size × len(rows)) of them, or as near as whole groups allow.
-
-    A group's place in the draw is a hash of its question and the seed: it depends on no other row.
-    """
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[normalise(row.question)].append(row)
-    strata: dict[tuple[str, ...], list[list[Row]]] = defaultdict(list)
-    for group in groups.values():
-        strata[tuple(_stratum(group[0], name) for name in stratify_by)].append(group)
-    wanted = round(val_size * len(rows))
-    shares = _largest_remainder({key: sum(map(len, found)) for key, found in strata.items()}, wanted)
-    held: set[int] = set()
-    for key, share in shares.items():
-        held |= _draw(strata[key], share, seed)
-    return _exact(held, strata, wanted, seed)
+SIDES = ("train", "val")
 
 
-def _stratum(row: Row, name: str) -> str:
-    return json.dumps(row.fields.get(name), sort_keys=True)
+@dataclass
+class Example:
+    """A row on its way, as it will be learned, with the entry that the ledger has for it."""
 
+    row: Row
+    fate: dict[str, Any]
 
-def _place(group: Sequence[Row], seed: int) -> str:
-    return hashlib.sha256(f"{seed}\0{normalise(group[0].question)}".encode()).hexdigest()
+    @property
+    def kept(self) -> bool:
+        """Whether nothing has dropped it so far."""
+        return "dropped" not in self.fate
 
-
-def _draw(groups: Iterable[Sequence[Row]], share: int, seed: int) -> set[int]:
-    held: set[int] = set()
-    for group in sorted(groups, key=lambda g: _place(g, seed)):
-        if len(held) + len(group) <= share:
-            held |= {row.line for row in group}
-    return held
-
-
-def _exact(held: set[int], strata: Mapping[Any, Iterable[Sequence[Row]]], wanted: int, seed: int) -> set[int]:
-    """Where a stratum's groups did not add up to its share, the next groups of any stratum fill the rest."""
-    rest = sorted(
-        (group for found in strata.values() for group in found if group[0].line not in held),
-        key=lambda g: _place(g, seed),
-    )
-    for group in rest:
-        if len(held) + len(group) <= wanted:
-            held |= {row.line for row in group}
-    return held
-
-
-def _largest_remainder(sizes: Mapping[Any, int], wanted: int) -> dict[Any, int]:
-    total = sum(sizes.values())
-    exact = {key: wanted * size / total for key, size in sizes.items()}
-    shares = {key: int(value) for key, value in exact.items()}
-    left = wanted - sum(shares.values())
-    for key in sorted(exact, key=lambda k: (shares[k] - exact[k], k))[:left]:
-        shares[key] += 1
-    return shares
-
-
-def dropped_because(row: Row, where: Mapping[str, str], filters: Mapping[str, Any]) -> str | None:
-    """Why the filters drop the row, or None when it is kept."""
-    for name, value in where.items():
-        if not row.has(name, value):
-            return f"where.{name}"
-    if row.id in filters["exclude_ids"]:
-        return "exclude_ids"
-    if len(row.answer) < filters["min_answer_chars"]:
-        return "min_answer_chars"
-    if filters["max_answer_chars"] is not None and len(row.answer) > filters["max_answer_chars"]:
-        return "max_answer_chars"
-    if filters["require_code"] and not CODE_FENCE.search(row.answer):
-        return "require_code"
-    return None
+    def drop(self, reason: str, **more: str) -> None:
+        """Note why the row goes."""
+        self.fate |= {"dropped": reason, **more}
 
 
 def run(stage: StageRun) -> None:
     """Split the dataset. Raises BadInput for bad lines, over-length rows (`on_overlength: error`) and an empty side."""
     config = stage.config
-    (dataset,) = stage.sources["dataset"]
-    shown = dataset.relative_to(stage.root).as_posix()
-    rows = load_rows(dataset, shown)
+    rows, shown = _source(stage, "dataset")
     tokenizer = load_tokenizer(stage.input("tokenizer"))
-    held = validation_ids(rows, config["val_size"], config["seed"], config["stratify_by"])
-    sides: dict[str, list[Row]] = {"train": [], "val": []}
-    fates: list[dict[str, Any]] = []
-    over: list[Finding] = []
-    totals = {side: {"rows": 0, "tokens": 0, "supervised_tokens": 0} for side in sides}
-    for row in rows:
-        side = "val" if row.line in held else "train"
-        fate: dict[str, Any] = {"line": row.line, "id": row.id, "side": side}
-        reason = dropped_because(row, config["where"], config["filters"])
-        if reason is None:
-            tokens, supervised = token_counts(tokenizer, row)
-            fate |= {"tokens": tokens, "supervised_tokens": supervised}
-            if tokens > config["max_length"]:
-                reason = "over_length"
-                over.append(Finding(shown, row.line, 0, row.id, f"{tokens} tokens, more than {config['max_length']}"))
-        if reason is None:
-            sides[side].append(row)
-            totals[side]["rows"] += 1
-            totals[side]["tokens"] += fate["tokens"]
-            totals[side]["supervised_tokens"] += fate["supervised_tokens"]
-        else:
-            fate["dropped"] = reason
-        fates.append(fate)
-    if over and config["on_overlength"] == "error":
-        hint = f"{len(over)} rows are longer than training.max_length; raise it, or write data.on_overlength: drop"
+    found = grouped(rows, config["seed"], config["stratify_by"])
+    held = validation_lines(found, config["val_size"])
+    examples = [_example(row, "val" if row.line in held else "train", config) for row in rows]
+    errors = _first_errors(stage, examples)
+    for example in examples:
+        if example.kept and config["filters"]["require_compile"] and errors.get(example.row.line):
+            example.drop("require_compile", error=errors[example.row.line].source)
+    over = _settle_lengths(examples, tokenizer, config, shown)
+    at = {example.row.line: example for example in examples}
+    same = [[at[row.line].row for row in group.rows if at[row.line].kept] for group in found]
+    for line, (reason, stays) in duplicates(same, config["dedup"], _goodness(at, errors)).items():
+        at[line].drop(reason, kept=stays)
+    mix = _mix(stage, examples, tokenizer) if config["mix"] else []
+    if over:
+        hint = f"rows longer than training.max_length: {len(over)}; raise it, or write data.on_overlength: drop"
         raise BadInput([*over[:10], Finding(shown, 0, 0, "", hint)])
+    sides = {side: [e for e in (*examples, *mix) if e.kept and e.fate["side"] == side] for side in SIDES}
     for side, kept in sides.items():
         if not kept:
             raise BadInput([Finding(shown, 0, 0, "data", f"no row is left on the {side} side; loosen the filters")])
-        _write(stage.directory / f"{side}.jsonl", kept)
-    reasons = [fate["dropped"] for fate in fates if "dropped" in fate]
-    write_json(
-        stage.directory / "ledger.json",
-        {
-            "rows": len(rows),
-            **totals,
-            "dropped": {reason: reasons.count(reason) for reason in sorted(set(reasons))},
-            "fates": fates,
-        },
-    )
+        _write(stage.directory / f"{side}.jsonl", [example.row for example in kept])
+    write_json(stage.directory / "ledger.json", ledger(examples, mix))
     stage.log.info(
-        "%d rows: %d to train on, %d held out, %d dropped",
+        "%d rows: %d to train on, %d held out, %d dropped; %d mixed in",
         len(rows),
-        len(sides["train"]),
+        len(sides["train"]) - len(mix),
         len(sides["val"]),
-        len(reasons),
+        sum(not example.kept for example in examples),
+        len(mix),
     )
+
+
+def _source(stage: StageRun, role: str) -> tuple[list[Row], str]:
+    (file,) = stage.sources[role]
+    shown = file.relative_to(stage.root).as_posix()
+    return load_rows(file, shown), shown
+
+
+def _example(row: Row, side: str, config: Mapping[str, Any]) -> Example:
+    fate: dict[str, Any] = {"line": row.line, "id": row.id, "side": side}
+    made, repaired = mended(row, config["repair"], config["system_prompts"], config["seed"])
+    if repaired:
+        fate["repaired"] = list(repaired)
+    example = Example(made, fate)
+    if reason := dropped_because(made, side, config["filters"]):
+        example.drop(reason)
+    return example
+
+
+def _first_errors(stage: StageRun, examples: Iterable[Example]) -> dict[int, CompileError]:
+    """The compiler's first error by line, where the spec asks a compiler at all."""
+    judge = stage.config["judge"]
+    if judge is None:
+        return {}
+    compiler = open_compiler(judge["name"], judge["version"], stage.resources.get("compiler_path"))
+    kept = [example.row for example in examples if example.kept]
+    return first_errors(kept, compiler)
+
+
+def _settle_lengths(
+    examples: Iterable[Example], tokenizer: Any, config: Mapping[str, Any], shown: str
+) -> list[Finding]:
+    """Count every row's tokens, dropped ones too, and settle what is too long. Returns what is an error."""
+    over: list[Finding] = []
+    for example in examples:
+        tokens, supervised = token_counts(tokenizer, example.row)
+        example.fate |= {"tokens": tokens, "supervised_tokens": supervised}
+        if tokens <= config["max_length"] or not example.kept:
+            continue
+        if config["on_overlength"] == "error":
+            message = f"{tokens} tokens, more than {config['max_length']}"
+            over.append(Finding(shown, example.row.line, 0, example.row.id, message))
+        shorter = (
+            cut_to(tokenizer, example.row, config["max_length"]) if config["on_overlength"] == "truncate" else None
+        )
+        if shorter is None:
+            example.drop("over_length")
+            continue
+        left, learned = token_counts(tokenizer, shorter)
+        example.row = shorter
+        example.fate |= {"tokens": left, "supervised_tokens": learned, "truncated": tokens - left}
+    return over
+
+
+def _goodness(at: Mapping[int, Example], errors: Mapping[int, CompileError]) -> Any:
+    """How good an answer is among those to one question: see `data.dedup.exact`."""
+
+    def of(row: Row) -> tuple[bool, bool, bool, int]:
+        return not errors.get(row.line), has_code(row.answer), "repaired" not in at[row.line].fate, len(row.answer)
+
+    return of
+
+
+def _mix(stage: StageRun, examples: Sequence[Example], tokenizer: Any) -> list[Example]:
+    """The rows that are mixed in. Raises BadInput where the file has too few, or an id or length that will not do."""
+    rows, shown = _source(stage, "mix")
+    taken = {example.row.id for example in examples}
+    if clash := [row for row in rows if row.id in taken]:
+        raise BadInput([Finding(shown, row.line, 0, "id", f"{row.id!r} is in the dataset already") for row in clash])
+    config, share = stage.config, stage.config["mix"]["share"]
+    trained = sum(example.kept and example.fate["side"] == "train" for example in examples)
+    pool = [Example(row, {"line": row.line, "id": row.id, "side": "train", "mixed": True}) for row in rows]
+    if over := _settle_lengths(pool, tokenizer, config, shown):
+        hint = f"rows longer than training.max_length: {len(over)}; raise it, or write data.on_overlength: drop"
+        raise BadInput([*over[:10], Finding(shown, 0, 0, "", hint)])
+    at = {example.row.line: example for example in pool if example.kept}
+    drawn = mixed([example.row for example in at.values()], share, trained, config["seed"])
+    if isinstance(drawn, int):
+        message = f"has {len(at)} rows, but data.mix.share {share} of {trained} training rows takes {drawn}; lower it"
+        raise BadInput([Finding(shown, 0, 0, "data.mix.share", message)])
+    return [at[row.line] for row in drawn]
+
+
+def ledger(examples: Sequence[Example], mix: Sequence[Example]) -> dict[str, Any]:
+    """The document of ledger.json: sums by side and by reason, and every row's fate."""
+    everything = [*examples, *mix]
+    totals = {side: _sums(e for e in everything if e.kept and e.fate["side"] == side) for side in SIDES}
+    reasons = sorted({e.fate["dropped"] for e in everything if not e.kept})
+    cut = [e.fate for e in everything if "truncated" in e.fate and e.kept]
+    return {
+        "rows": len(examples),
+        **totals,
+        "repaired": dict(sorted(Counter(name for e in everything for name in e.fate.get("repaired", ())).items())),
+        "dropped": {reason: sum(e.fate.get("dropped") == reason for e in everything) for reason in reasons},
+        "dropped_tokens": _sums(e for e in everything if not e.kept),
+        "truncated": {"rows": len(cut), "tokens": sum(fate["truncated"] for fate in cut)},
+        "mixed": _sums(mix),
+        "fates": [example.fate for example in everything],
+    }
+
+
+def _sums(examples: Iterable[Example]) -> dict[str, int]:
+    fates = [example.fate for example in examples]
+    return {
+        "rows": len(fates),
+        "tokens": sum(fate["tokens"] for fate in fates),
+        "supervised_tokens": sum(fate["supervised_tokens"] for fate in fates),
+    }
 
 
 def _write(path: Path, rows: Iterable[Row]) -> None:

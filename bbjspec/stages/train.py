@@ -32,7 +32,7 @@ def run(stage: StageRun) -> None:
     training = stage.config["training"]
     rows = {side: _read(stage.input("split") / f"{side}.jsonl") for side in ("train", "val")}
     if not rows["train"]:
-        raise StageFailed("train.jsonl of the split is empty: nothing to train on; loosen data.where or data.filters")
+        raise StageFailed("train.jsonl of the split is empty: nothing to train on; loosen data.filters")
     resumed_at = checkpoints.newest(stage.work, clean=True)
     if resumed_at and checkpoints.finished(resumed_at):
         stage.log.info("training had finished at step %d; writing its results", checkpoints.step(resumed_at))

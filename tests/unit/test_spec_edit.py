@@ -132,13 +132,13 @@ def test_diff_by_section(project: Path) -> None:
 def test_diff_warns_when_the_cause_cannot_be_known(project: Path) -> None:
     assert (
         bbjspec(
-            project, "new", "v4", "--from", "v3", "--set", "lora.r=16", "--set", "data.where={kind: x}",
+            project, "new", "v4", "--from", "v3", "--set", "lora.r=16", "--set", "data.filters.where={kind: x}",
             "--set", "resources.gpu=0", "--set", "training.optim=adamw_torch",
         )[0] == 0
     )  # fmt: skip
     code, out, err = bbjspec(project, "diff", "v3", "v4")
     assert code == 0 and err == f"warning: {UNTOLD}\n"
-    assert "  data.where.kind  null → x\n" in out and "resources (changes no result)\n" in out
+    assert "  data.filters.where.kind  null → x\n" in out and "resources (changes no result)\n" in out
 
 
 def test_diff_of_a_bad_spec_shows_its_findings(project: Path) -> None:

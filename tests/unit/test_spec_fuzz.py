@@ -21,8 +21,7 @@ BASE = """\
 description: &text one
 model: {base: tiny-qwen2, dtype: float32}
 data:
-  where: {tags: starter}
-  filters: {exclude_ids: [a, b]}
+  filters: {where: {tags: starter}, exclude_ids: [a, b]}
 lora: {r: 8, target_modules: [q_proj]}
 training: {learning_rate: 1e-4, seed: &seed 3}
 eval:

@@ -151,7 +151,7 @@ EDITS = [
     Edit("data.seed", spec("rows.jsonl", "rows.jsonl, seed: 7"), SPLIT),
     Edit("data.val_size", spec("rows.jsonl", "rows.jsonl, val_size: 0.2"), SPLIT),
     Edit("data.filters", spec("rows.jsonl", "rows.jsonl, filters: {require_code: true}"), SPLIT),
-    Edit("data.where", spec("rows.jsonl", "rows.jsonl, where: {kind: code-generation}"), SPLIT),
+    Edit("data.filters.where", spec("rows.jsonl", "rows.jsonl, filters: {where: {kind: code-generation}}"), SPLIT),
     # lora, training
     Edit("lora.r", spec("r: 4", "r: 8"), TRAIN),
     Edit("lora.target_modules", spec("r: 4", "r: 4, target_modules: [q_proj]"), TRAIN),

@@ -1,0 +1,35 @@
+"""What the compiler says of the code in answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bbjspec.bbj.compiler import CompileError, Compiler
+from bbjspec.bbj.extract import blocks
+from bbjspec.bbj.parallel import compile_all
+from bbjspec.data.code import BBJ_TAGS, looks_like_bbj
+from bbjspec.data.rows import Row
+from bbjspec.errors import StageFailed
+
+
+def programs(answer: str) -> list[str]:
+    """The blocks that are BBj: tagged so, or untagged and looking so."""
+    return [b.code for b in blocks(answer) if b.tag in BBJ_TAGS or (not b.tag and looks_like_bbj(b.code))]
+
+
+def first_errors(rows: Sequence[Row], compiler: Compiler) -> dict[int, CompileError]:
+    """The first error of each row that has a block which does not compile, by the row's line.
+
+    Raises StageFailed when the compiler gives no verdict.
+    """
+    coded = [(row, code) for row in rows for code in programs(row.answer)]
+    found: dict[int, CompileError] = {}
+    for (row, _), verdict in zip(coded, compile_all(compiler, [code for _, code in coded]), strict=True):
+        if verdict.verdict == "infra_error":
+            raise StageFailed(
+                f"{compiler.name} gave no verdict on the code of line {row.line}: {verdict.errors[0].message}; see to "
+                "it and run again"
+            )
+        if verdict.verdict == "compile_error":
+            found.setdefault(row.line, verdict.errors[0])
+    return found

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bbjspec.bbj.compiler import Compiler, Verdict
+from bbjspec.bbj.compiler import Compiler
 from bbjspec.bbj.extract import blocks
+from bbjspec.bbj.parallel import compile_all
 from bbjspec.data import private
 from bbjspec.data.code import BBJ_TAGS, has_code
 from bbjspec.data.kinds import asks_for_code
@@ -129,8 +130,7 @@ def audit(items: Iterable[Row | BadLine], judges: Judges) -> Audit:
     _read(found, items)
     _questions(found)
     programs = [(row, code) for row in found.rows for code in _answer(found, row)]
-    for row in found.rows:
-        _private(found, row)
+    _private(found)
     if judges.compiler is not None:
         _compile(found, programs, judges.compiler)
     if judges.tokenizer is not None:
@@ -207,23 +207,23 @@ def _first_change(before: str, after: str) -> str:
     return next((line for line in before.split("\n") if line not in kept and line.strip()), before)
 
 
-def _private(found: Audit, row: Row) -> None:
-    told = [
-        f"{kind} in the {where}"
-        for where, text in (("system prompt", row.system), ("question", row.question), ("answer", row.answer))
-        for kind in private.find(text)
-    ]
-    if told:
-        found.flag("secret", row, "; ".join(told))
+def _private(found: Audit) -> None:
+    of_system = {text: private.find(text) for text in {row.system for row in found.rows}}
+    for row in found.rows:
+        places = {
+            "system prompt": of_system[row.system],
+            "question": private.find(row.question),
+            "answer": private.find(row.answer),
+        }
+        if told := [f"{kind} in the {place}" for place, kinds in places.items() for kind in kinds]:
+            found.flag("secret", row, "; ".join(told))
 
 
 def _compile(found: Audit, programs: Sequence[tuple[Row, str]], compiler: Compiler) -> None:
     found.made.add("compile_error")
-    distinct = list(dict.fromkeys(code for _, code in programs))
-    verdicts = dict(zip(distinct, _verdicts(compiler, distinct), strict=True))
     flagged: set[int] = set()
-    for row, code in programs:
-        verdict = verdicts[code]
+    verdicts = compile_all(compiler, [code for _, code in programs])
+    for (row, _), verdict in zip(programs, verdicts, strict=True):
         if verdict.verdict == "infra_error":
             why = verdict.errors[0].message if verdict.errors else "no reason given"
             raise StageFailed(f"audit: {compiler.name} gave no verdict on the program of line {row.line}: {why}")
@@ -231,10 +231,6 @@ def _compile(found: Audit, programs: Sequence[tuple[Row, str]], compiler: Compil
             flagged.add(row.line)
             error = verdict.errors[0]
             found.flag("compile_error", row, f"{error.line}: {error.message or 'error'}: {error.source}")
-
-
-def _verdicts(compiler: Compiler, programs: Sequence[str]) -> list[Verdict]:
-    return compiler.compile(programs)
 
 
 def _tokens(found: Audit, tokenizer: Any, max_length: int | None) -> None:

@@ -25,12 +25,18 @@ _EMAIL = re.compile(r"[\w.+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}")
 _RESERVED = re.compile(r"(?i)@(?:.*\.)?(?:example(?:\.(?:com|net|org))?|[^.]+\.(?:example|test|invalid|localhost))$")
 
 
+# What every password above has in it: most texts have none of these, and the patterns are slow.
+_MAY_TELL = re.compile(r"passw|passphrase|pwd|secret|key|token|://")
+
+
 def find(text: str) -> list[str]:
     """What kinds of private things the text holds: `a token or private key`, `a password`, `an e-mail address`."""
     found = []
     if secrets.holds_token(text):
         found.append("a token or private key")
-    if any(_is_password(match) for pattern in _PASSWORDS for match in pattern.finditer(text)):
+    if _MAY_TELL.search(text.lower()) and any(
+        _is_password(match) for pattern in _PASSWORDS for match in pattern.finditer(text)
+    ):
         found.append("a password")
     if "@" in text and any(_is_address(match) for match in _EMAIL.finditer(text)):
         found.append("an e-mail address")
@@ -40,7 +46,7 @@ def find(text: str) -> list[str]:
 def redact(text: str) -> str:
     """The text with an ellipsis in place of each of them."""
     text = secrets.redact(text)
-    for pattern in _PASSWORDS:
+    for pattern in _PASSWORDS if _MAY_TELL.search(text.lower()) else ():
         text = pattern.sub(
             lambda match: match.group().replace(match["value"], "…") if _is_password(match) else match.group(), text
         )

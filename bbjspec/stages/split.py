@@ -18,7 +18,7 @@ from bbjspec.bbj.compiler import CompileError, open_compiler
 from bbjspec.data.chat import cut_to, load_tokenizer, token_counts
 from bbjspec.data.choose import dropped_because, duplicates, mended, mixed
 from bbjspec.data.code import has_code
-from bbjspec.data.compiled import first_errors
+from bbjspec.data.compiled import first_errors, programs_of
 from bbjspec.data.rows import Row, load_rows
 from bbjspec.data.sides import grouped, validation_lines
 from bbjspec.errors import BadInput, Finding
@@ -106,7 +106,7 @@ def _first_errors(stage: StageRun, examples: Iterable[Example]) -> dict[int, Com
         return {}
     compiler = open_compiler(judge["name"], judge["version"], stage.resources.get("compiler_path"))
     kept = [example.row for example in examples if example.kept]
-    return first_errors(kept, compiler)
+    return first_errors([(row, code) for row in kept for code in programs_of(row.answer)], compiler)
 
 
 def _settle_lengths(

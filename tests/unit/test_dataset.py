@@ -7,8 +7,8 @@ from pathlib import Path
 
 from bbjspec.bbj.checker import check
 from bbjspec.bbj.extract import blocks
-from bbjspec.data.rows import load_rows
 from bbjspec.data.leakage import leaks
+from bbjspec.data.rows import load_rows
 from bbjspec.suite import load_prompts
 
 ROOT = Path(__file__).parents[2]

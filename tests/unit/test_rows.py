@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bbjspec.errors import BadInput
 from bbjspec.data.rows import BadLine, Row, load_rows, parse_row, read_rows
+from bbjspec.errors import BadInput
 
 GOOD = {
     "messages": [

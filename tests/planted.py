@@ -19,11 +19,12 @@ WITH_CODE = 9307  # rows with a fence that holds code: 93.8 %
 LONGEST = 4896  # characters of an answer
 SYSTEM = "You are an expert BBj programmer who helps users write and understand BBj code."
 WORDS = (
-    "invoice customer order payment ledger warehouse shipment pallet voucher tariff budget account branch contract quota "
-    "salary holiday roster ticket meter sensor valve pump filter engine brake clutch gear axle wheel frame panel cable "
-    "socket fuse relay switchboard drawer folder binder ribbon stamp envelope parcel courier depot harbour runway hangar "
-    "lamp candle mirror carpet curtain pillow blanket basket bottle barrel bucket ladder hammer chisel pliers spanner "
-    "garden meadow orchard vineyard pasture stable granary silo tractor plough harrow thresher dairy cheese butter honey"
+    "invoice customer order payment ledger warehouse shipment pallet voucher tariff budget account branch "
+    "contract quota salary holiday roster ticket meter sensor valve pump filter engine brake clutch gear axle "
+    "wheel frame panel cable socket fuse relay switchboard drawer folder binder ribbon stamp envelope parcel "
+    "courier depot harbour runway hangar lamp candle mirror carpet curtain pillow blanket basket bottle barrel "
+    "bucket ladder hammer chisel pliers spanner garden meadow orchard vineyard pasture stable granary silo "
+    "tractor plough harrow thresher dairy cheese butter honey"
 ).split()
 
 
@@ -80,7 +81,8 @@ class Maker:
         a, b = f"v_{self.word()}", f"v_{self.tag(4)}"
         forms = [
             f'{a}$ = "{self.word()}"\nprint {a}$',
-            f'rem the {self.word()} of {self.word()}\n{a} = {self.random.randrange(1000)}\nif {a} > 5 then\n  print "more"\nendif',
+            f"rem the {self.word()} of {self.word()}\n{a} = {self.random.randrange(1000)}\nprint {a}",
+            f'{a} = {self.random.randrange(1000)}\nif {a} > 5 then\n  print "more"\nendif',
             f"for {b} = 1 to {self.random.randrange(2, 99)}\n  print {b}, {b} * 2\nnext {b}",
             f'{a}! = new java.util.HashMap()\n{a}!.put("{b}", "{self.word()}")\nprint {a}!.get("{b}")',
             f"gosub {b}\nend\n\n{b}:\nprint {self.random.randrange(1000)}\nreturn",

@@ -299,7 +299,11 @@ def test_pairs_become_rows_and_other_fields_are_kept(tmp_path: Path, fields: dic
         (b'{"prompt": "q", "completion": [1]}', "rows.jsonl:2: completion: text is meant, not a list"),
         (b'{"question": "q", "answer": " "}', "rows.jsonl:2: answer: is empty"),
         (b'{"question": "q", "answer": "a", "id": true}', "rows.jsonl:2: roles: id must be text"),
-        (b'{"question": "q", "answer": "\\ud800"}', r"rows.jsonl:2: json: half a surrogate pair (\ud800 to \udfff alone), which is no text"),
+        (
+            b'{"question": "q", "answer": "\\ud800"}',
+            r"rows.jsonl:2: json: half a surrogate pair (\ud800 to \udfff alone), which is no text,
+            ),
+        ),
         (
             b'{"question": "q", "answer": "a", "x": NaN}',
             "rows.jsonl:2: json: not JSON: NaN",

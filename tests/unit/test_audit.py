@@ -168,7 +168,7 @@ class Dead:
 
 
 def test_no_verdict_is_no_finding() -> None:
-    with pytest.raises(StageFailed, match="audit: bbjcpl gave no verdict on the program of line 1: no licence"):
+    with pytest.raises(StageFailed, match="bbjcpl gave no verdict on the program of line 1: no licence"):
         checked(chat(answer="```bbj\nprint 1\n```"), judges=Judges(Dead()))  # type: ignore[arg-type]
 
 

@@ -301,8 +301,7 @@ def test_pairs_become_rows_and_other_fields_are_kept(tmp_path: Path, fields: dic
         (b'{"question": "q", "answer": "a", "id": true}', "rows.jsonl:2: roles: id must be text"),
         (
             b'{"question": "q", "answer": "\\ud800"}',
-            r"rows.jsonl:2: json: half a surrogate pair (\ud800 to \udfff alone), which is no text,
-            ),
+            r"rows.jsonl:2: json: half a surrogate pair (\ud800 to \udfff alone), which is no text",
         ),
         (
             b'{"question": "q", "answer": "a", "x": NaN}',

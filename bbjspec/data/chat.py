@@ -47,7 +47,7 @@ def prompt_and_full_ids(tokenizer: Any, row: Row) -> tuple[list[int], list[int]]
 
 def _ids(tokenizer: Any, chat: Sequence[Mapping[str, str]], *, generation: bool) -> list[int]:
     text = tokenizer.apply_chat_template(list(chat), tokenize=False, add_generation_prompt=generation)
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def token_counts(tokenizer: Any, row: Row) -> tuple[int, int]:

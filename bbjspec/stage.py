@@ -37,7 +37,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "tokenizer": Kind(1, ("tokenizer/",)),
-    "audit": Kind(1, ("audit.json",), publish={"audit.json": "audit.json"}),
+    "audit": Kind(2, ("audit.json",), publish={"audit.json": "audit.json"}),
     "split": Kind(1, ("train.jsonl", "val.jsonl", "ledger.json")),
     "contamination": Kind(1, ("contamination.json",), publish={"contamination.json": "contamination.json"}),
     "base": Kind(1, ("model.json", "model/")),

@@ -50,7 +50,7 @@ _SUFFIXED_ASSIGNMENT = re.compile(
 _LABEL_ALONE = re.compile(r"[ \t]*[A-Za-z_]\w*[ \t]*:[ \t]*$")
 _TARGET = re.compile(r'(?i)(?:goto|gosub|exitto|seterr|setesc|=)[ \t]*([a-z_]\w*)|"([a-z_]\w*)"')
 _STRING = re.compile(r'"[^"]*"?')
-_TWO_WORDS = re.compile(r"(?<![\w$!.#:/\\])([A-Za-z]+) ([A-Za-z]+)(?![\w$!%(\[=.])")
+_TWO_WORDS = re.compile(r"(?<![\w$!.#:/\\])([A-Za-z]+) ([A-Za-z]+)(?![\w$!%(\[=]|\.\w)")
 _BEHIND_STRING = re.compile(r'"[ ]+([A-Za-z]{2,})\b')
 _REM_SENTENCE = re.compile(
     r"[ \t]*rem (?:is|are|was|starts?|begins?|marks?|adds?|stands|means|lets|can|will|does|statements?|lines?|"

@@ -18,7 +18,6 @@ _MOST_PASSES = 12  # one repair can make work for another, not for long: real an
 _QUOTED = re.compile(r" {0,3}>")
 _MARKER = re.compile(r" {0,3}> ?")
 _MARKERS = re.compile(r"(?: {0,3}> ?)+")
-_TRAILING = re.compile(r"[ \t]+$")
 
 
 def unquote_code(answer: str) -> str:
@@ -26,7 +25,9 @@ def unquote_code(answer: str) -> str:
 
     Quoted prose stays. A block tagged as another language or as text is left.
     """
-    while (once := _unquoted(answer)) != answer:  # `>> print 1` is quoted twice; each pass takes a sign off
+    while (
+        ">" in answer and (once := _unquoted(answer)) != answer
+    ):  # `>> print 1` is quoted twice; each pass takes a sign off
         answer = once
     return answer
 
@@ -125,7 +126,7 @@ def strip_trailing_space(answer: str) -> str:
     lines, ends = split_lines(answer)
     for i, line in enumerate(lines):
         if i + 1 == len(lines) or not lines[i + 1].startswith(":"):
-            lines[i] = _TRAILING.sub("", line)
+            lines[i] = line.rstrip(" \t")
     return _text(lines, ends).rstrip()
 
 

@@ -222,6 +222,7 @@ def test_contamination_by_the_rule_of_the_stage() -> None:
     ("text", "kinds"),
     [
         ("use hf_" + "abcdefgh1234", ["a token or private key"]),
+        ("-----BEGIN RSA PRIVATE " + "KEY-----", ["a token or private key"]),
         ('password$ = "hunter2x"', ["a password"]),
         ('"jdbc:x;user=a;password=hunter2x;"', ["a password"]),
         ("The password is hunter2x", ["a password"]),
@@ -238,6 +239,11 @@ def test_contamination_by_the_rule_of_the_stage() -> None:
 def test_private_things(text: str, kinds: list[str]) -> None:
     assert find(text) == kinds
     assert find(redact(text)) == [] and (redact(text) == text) == (not kinds)
+
+
+@pytest.mark.parametrize("start", "hf_ sk- gho_ ghp_ ghs_ ghu_ ghr_ github_pat_ glpat- AKIA xoxb- xoxa- AIza".split())
+def test_each_issuer_s_token(start: str) -> None:
+    assert find(f"with {start}{'A1B2C3D4' * 4} in it") == ["a token or private key"]
 
 
 def test_no_excerpt_repeats_a_secret() -> None:

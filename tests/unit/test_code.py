@@ -74,6 +74,7 @@ The method foo!.bar() returns 5.
 Set a$ = "x" and print it.
 use the verb
 Let x = 5 be the value.
+string and print that string to standard output."
 Hello World"""
 
 

@@ -7,16 +7,18 @@ the mended answer, so that one defect is not counted twice.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from bbjspec.bbj.compiler import Compiler
+from bbjspec.bbj.compiler import CompileError, Compiler
+from bbjspec.bbj.extract import blocks
 from bbjspec.data import private
-from bbjspec.data.code import has_code
+from bbjspec.data.code import bbj_signals, has_code
 from bbjspec.data.compiled import first_errors, programs_of
-from bbjspec.data.kinds import asks_for_code
+from bbjspec.data.kinds import asks_for_code, inferred_kind, inferred_topic
 from bbjspec.data.leakage import leaking_rows
 from bbjspec.data.lines import BadLine
 from bbjspec.data.repair import REPAIRS, mend
@@ -86,6 +88,10 @@ class Audit:
     mended: dict[int, str] = field(default_factory=dict)
     repairs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REPAIRS, 0))
     tokens: list[int] = field(default_factory=list)
+    with_code: int = 0
+    signals: Counter[str] = field(default_factory=Counter)  # rows whose code shows each sign of BBj
+    kinds: Counter[str] = field(default_factory=Counter)
+    topics: Counter[str] = field(default_factory=Counter)
     made: set[str] = field(default_factory=lambda: set(CHECKS) - {"compile_error", "over_length", "contamination"})
 
     def flag(self, check: str, row: Row | BadLine, excerpt: str) -> None:
@@ -127,11 +133,14 @@ def audit(items: Iterable[Row | BadLine], judges: Judges) -> Audit:
     """All checks over all lines. Raises StageFailed where the compiler gives no verdict."""
     found = Audit()
     _read(found, items)
-    _questions(found)
     programs = [(row, code) for row in found.rows for code in _answer(found, row)]
-    _private(found)
-    if judges.compiler is not None:
-        _compile(found, programs, judges.compiler)
+    with ThreadPoolExecutor(1) as pool:
+        # The compiler works in processes of its own; what is left to do here goes on meanwhile.
+        judging = pool.submit(first_errors, programs, judges.compiler) if judges.compiler is not None else None
+        _questions(found)
+        _private(found)
+        if judging is not None:
+            _compile(found, judging.result())
     if judges.tokenizer is not None:
         _tokens(found, judges.tokenizer, judges.max_length)
     if judges.prompts is not None:
@@ -198,7 +207,12 @@ def _answer(found: Audit, row: Row) -> Iterator[str]:
     kind = row.fields.get("kind")
     if not has_code(mended) and asks_for_code(row.question, kind if isinstance(kind, str) else None):
         found.flag("no_code", row, row.answer)
+    # Figures that need the blocks, while these are at hand.
+    found.signals.update(bbj_signals("".join(block.code for block in blocks(mended))))
     yield from programs_of(mended)
+    found.with_code += has_code(row.answer)
+    found.kinds[str(kind or inferred_kind(row.question, row.answer))] += 1
+    found.topics[str(row.fields.get("topic") or inferred_topic(row.question, row.answer))] += 1
 
 
 def _first_change(before: str, after: str) -> str:
@@ -218,9 +232,8 @@ def _private(found: Audit) -> None:
             found.flag("secret", row, "; ".join(told))
 
 
-def _compile(found: Audit, programs: Sequence[tuple[Row, str]], compiler: Compiler) -> None:
+def _compile(found: Audit, errors: Mapping[int, CompileError]) -> None:
     found.made.add("compile_error")
-    errors = first_errors(programs, compiler)
     for row in found.rows:
         if error := errors.get(row.line):
             found.flag("compile_error", row, f"{error.line}: {error.message or 'error'}: {error.source}")

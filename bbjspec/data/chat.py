@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ def open_tokenizer(directory: Path, shown: str) -> Any:
         raise BadInput([Finding(shown, 0, 0, "", f"its tokenizer does not load: {first}")]) from error
     if not tokenizer.chat_template:
         raise BadInput([Finding(shown, 0, 0, "", "has no chat template; use an instruct model")])
+    tokenizer.model_max_length = sys.maxsize  # lengths are settled by the spec, not warned of here
     return tokenizer
 
 
@@ -47,7 +49,7 @@ def prompt_and_full_ids(tokenizer: Any, row: Row) -> tuple[list[int], list[int]]
 
 def _ids(tokenizer: Any, chat: Sequence[Mapping[str, str]], *, generation: bool) -> list[int]:
     text = tokenizer.apply_chat_template(list(chat), tokenize=False, add_generation_prompt=generation)
-    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def token_counts(tokenizer: Any, row: Row) -> tuple[int, int]:

@@ -26,7 +26,7 @@ _RESERVED = re.compile(r"(?i)@(?:.*\.)?(?:example(?:\.(?:com|net|org))?|[^.]+\.(
 
 
 # What every password above has in it: most texts have none of these, and the patterns are slow.
-_MAY_TELL = re.compile(r"passw|passphrase|pwd|secret|key|token|://")
+_MAY_TELL = re.compile(r"passw|passphrase|pwd|secret|(?:api|access)_?key|auth_?token|://")
 
 
 def find(text: str) -> list[str]:

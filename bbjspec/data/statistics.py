@@ -6,11 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bbjspec.bbj.extract import blocks
 from bbjspec.data import private
 from bbjspec.data.audit import Audit
-from bbjspec.data.code import bbj_signals, has_code
-from bbjspec.data.kinds import inferred_kind, inferred_topic
 from bbjspec.data.rows import Row, normalise
 
 
@@ -30,19 +27,15 @@ def statistics(audit: Audit, max_length: int | None) -> dict[str, Any]:
     none, and `inferred` says for how many.
     """
     rows = audit.rows
-    signals: Counter[str] = Counter()
-    for row in rows:
-        answer = audit.mended.get(row.line, row.answer)
-        signals.update(bbj_signals("".join(block.code for block in blocks(answer))))
     return {
         "answer_chars": spread([len(row.answer) for row in rows]),
         "question_chars": spread([len(row.question) for row in rows]),
         "tokens": spread(audit.tokens),
         "max_length": _cut(audit.tokens, max_length),
-        "with_code": sum(has_code(row.answer) for row in rows),
-        "signals": dict(sorted(signals.items())),
-        "kind": _counts(str(row.fields.get("kind") or inferred_kind(row.question, row.answer)) for row in rows),
-        "topic": _counts(str(row.fields.get("topic") or inferred_topic(row.question, row.answer)) for row in rows),
+        "with_code": audit.with_code,
+        "signals": dict(sorted(audit.signals.items())),
+        "kind": dict(sorted(audit.kinds.items())),
+        "topic": dict(sorted(audit.topics.items())),
         "inferred": {name: sum(not row.fields.get(name) for row in rows) for name in ("kind", "topic")},
         "generation": _field(rows, "generation"),
         "tags": _field(rows, "tags"),

@@ -166,3 +166,36 @@ def test_verify_file_names_what_cannot_be_read(project: Path) -> None:
     with pytest.raises(BadInput, match=r"x: missing, though"):
         publish.verify_file(project / "adapters", "x", "0", content=False)
     assert store.is_whole(project / read_plan(project).experiments["v1"].card.directory)
+
+
+def reference(project: Path, name: str = "v1") -> Path:
+    """The same experiment, which now places its sides in dataset/."""
+    spec = project / f"experiments/{name}.yaml"
+    spec.write_text(spec.read_text().replace("path: dataset/rows.jsonl", "path: dataset/rows.jsonl, publish: true"))
+    return spec
+
+
+def test_the_sides_of_the_reference_experiment_are_placed(several: Path) -> None:
+    reference(several)
+    plan = read_plan(several)
+    # Nothing else changed: the results are those that stand there already, only the sides are to be placed.
+    assert plan.experiment_state(plan.experiments["v1"]) == "to run"
+    assert all(plan.state(stage) != "to run" for stage in plan.experiments["v1"].roles.values())
+    publish_all(plan)
+    lock = json.loads((several / "dataset/lock.json").read_text())
+    assert set(lock["files"]) == {"train.jsonl", "val.jsonl", "ledger.json"}
+    shutil.rmtree(several / "build")
+    plan = read_plan(several)
+    assert plan.experiment_state(plan.experiments["v1"]) == "published"
+    assert plan.state(plan.experiments["v1"].roles["split"]) == "published"
+    (several / "dataset/val.jsonl").write_text("mine\n")
+    assert list(bad(read_plan(several))) == ["v1.yaml"]
+
+
+def test_one_experiment_places_its_sides(several: Path) -> None:
+    for name in ("rate", "v1"):
+        reference(several, name)
+    plan = read_plan(several)
+    (told,) = bad(plan)["v1.yaml"]
+    assert told.endswith(": data.publish: rate places its sides in dataset/ already; one experiment may")
+    assert set(plan.experiments) == {"k", "rate", "sampling"}

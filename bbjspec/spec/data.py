@@ -199,7 +199,7 @@ class DataSpec(Section):
     publish: bool = Field(
         False,
         description="Place this experiment's sides at dataset/train.jsonl and dataset/val.jsonl, for the repository; "
-        "one experiment may.",
+        "one experiment may, and it is not inherited.",
         json_schema_extra=told(why="The reference experiment of a project says so; results do not depend on it."),
     )
 

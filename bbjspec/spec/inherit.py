@@ -1,7 +1,7 @@
 """`extends`: another experiment's spec, with changes.
 
 A spec and its ancestors are layers, the spec itself first. Mappings are merged, anything else replaces; `null` is a
-value like others. The description stays behind: it says what its own run was meant to find out.
+value like others. The description stays behind: it says what its own run was meant to find out. So does data.publish.
 """
 
 from __future__ import annotations
@@ -118,6 +118,8 @@ def merged(layers: Sequence[Layer]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for layer in reversed(layers[1:]):
         result = _merge(result, {key: value for key, value in layer.raw.items() if key not in OWN})
+    if isinstance(data := result.get("data"), dict):  # one experiment places its sides: not its children too
+        result["data"] = {key: value for key, value in data.items() if key != "publish"}
     return _merge(result, layers[0].raw)
 
 

@@ -143,7 +143,7 @@ def test_extends_merges_mappings_and_replaces_the_rest(tmp_path: Path) -> None:
     write(
         tmp_path,
         v1=GOOD.replace("}}", "}, k: [1, 3, 10]}") + "description: first\nlora: {r: 8, target_modules: [q_proj]}\n"
-        "data: {filters: {where: {tags: a}}}\n",
+        "data: {filters: {where: {tags: a}}, publish: true}\n",
         v2="extends: v1\nlora: {target_modules: [v_proj]}\neval: {k: [2]}\ndata: {filters: {where: {kind: b}}}\n",
         v3="extends: v2\ndescription: third\ntraining: {early_stopping_patience: null}\n",
     )
@@ -151,6 +151,7 @@ def test_extends_merges_mappings_and_replaces_the_rest(tmp_path: Path) -> None:
     assert third.lora.r == 8 and third.lora.target_modules == ("v_proj",)
     assert third.eval.k == (2,)
     assert third.data.filters.where == {"tags": "a", "kind": "b"}
+    assert load(tmp_path, "v1").data.publish and not third.data.publish
     assert third.training.early_stopping_patience is None
     assert third.extends == "v2" and third.description == "third"
     assert load(tmp_path, "v2").description == ""

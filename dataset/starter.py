@@ -17,9 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bbjspec.data.near import is_near
-
 from bbjspec.bbj.checker import check
+from bbjspec.data.near import is_near
 from bbjspec.data.rows import normalise
 from bbjspec.embedded.corpus import Writer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -132,7 +133,8 @@ def write_project(root: Path) -> None:
         for i in range(48):
             chat = [
                 {"role": "system", "content": SYSTEM},
-                {"role": "user", "content": f"Please print the number {i}."},
+                # Questions that are nearly the same would all stay on one side of the split.
+                {"role": "user", "content": f"Print {i} for {hashlib.sha256(b'%d' % i).hexdigest()[:8]}."},
                 {"role": "assistant", "content": f"```bbj\nprint {i}\n```"},
             ]
             rows.write(json.dumps({"id": f"r{i:03}", "kind": "code-generation", "messages": chat}) + "\n")

@@ -175,3 +175,13 @@ def test_rows_are_mixed_into_training_alone(tmp_path: Path, tokens: Path) -> Non
 def test_an_empty_side_is_refused(tmp_path: Path, tokens: Path) -> None:
     with pytest.raises(BadInput, match=r"rows.jsonl: data: no row is left on the train side; loosen the filters"):
         Split(tmp_path, tokens, examples(), filters={"where": {"topic": "none"}})
+
+
+def test_rows_that_all_ask_nearly_the_same_cannot_be_split(tmp_path: Path, tokens: Path) -> None:
+    rows = [chat(i, f"Please print the number {i} on the screen, now", "```bbj\nprint 1\n```") for i in range(20)]
+    with pytest.raises(BadInput) as error:
+        Split(tmp_path, tokens, rows)
+    assert str(error.value) == (
+        "rows.jsonl: data.val_size: 20 rows cannot be split at 0.1: 20 ask nearly the same and stay together; "
+        "add other rows or change it"
+    )

@@ -167,7 +167,7 @@ EDITS = [
     Edit("eval.k", K, SCORE),
     Edit("eval.gate", spec("k: [1, 2]", GATE), COMPARE),
     # Files that specs name.
-    Edit("a row of the dataset", text(ROWS, "Please print the number 3.", "Print 3 now."), DATASET),
+    Edit("a row of the dataset", text(ROWS, "Print 3 for ", "Now print 3 for "), DATASET),
     Edit("a row removed", lines(ROWS, lambda rows: rows[1:]), DATASET),
     Edit("the dataset's time", touch(ROWS, 1), NOTHING),
     Edit("a prompt", PROMPT, {"contamination": 1, **GENERATE}),

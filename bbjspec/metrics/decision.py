@@ -1,4 +1,4 @@
-"""The gate, one rule fixed before the run, and its power; non-inferiority: from per-prompt differences to a decision."""
+"""From per-prompt differences to a decision: the gate, a rule fixed before the run, its power, and non-inferiority."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def metric(groups: ByPrompt, k: int, temperature: float, passed: Callable[[Judge
 
 
 def tier_metrics(judged: Sequence[Judged], ks: Sequence[int], temperature: float) -> dict[str, Any]:
-    """Every metric of the samples: compile@k strict and raw, and those of other tiers that have prompts and a metric."""
+    """Every metric of the samples: compile@k strict and raw, and those of the other tiers that people do not rate."""
     found: dict[str, Any] = {}
     if syntax := by_prompt(judged, "syntax"):
         for k in ks:

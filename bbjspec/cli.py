@@ -167,6 +167,42 @@ def schema() -> None:
     print(schema_text(), end="")
 
 
+@app.command(name="import")
+def import_data(
+    sources: Annotated[list[Path], typer.Argument(help="Markdown examples, JSONL files, or folders of them.")],
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where the rows go: .jsonl or .jsonl.gz.")],
+    system: Annotated[str | None, typer.Option("--system", help="System prompt of rows that have none.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Sources as one file of ChatML rows. Example: bbjspec import examples/ old.jsonl --to dataset/rows.jsonl"""
+    from bbjspec.data import importers
+
+    if system is not None and not system.strip():
+        raise UsageError("--system is empty; write the system prompt, or leave it out")
+    importers.check_target(to, force=force)
+    done = importers.import_rows(sources, system or importers.SYSTEM)
+    importers.write_rows(done.rows, to, force=force)
+    print(f"{to.as_posix()}: {len(done.rows)} rows from {done.files} files")
+    if done.skipped:
+        print(f"left out as documentation: {', '.join(done.skipped)}")
+
+
+@app.command()
+def datasheet(
+    file: Annotated[Path, typer.Argument(help="The dataset: ChatML rows, .jsonl or .jsonl.gz.")],
+    about: Annotated[
+        Path | None,
+        typer.Option("--about", metavar="YAML", help="Its prose; <stem>.about.yaml beside it if not given."),
+    ] = None,
+) -> None:
+    """What a dataset is, on one page. Example: bbjspec datasheet dataset/dataset.jsonl > dataset/DATASHEET.md"""
+    from bbjspec.data.datasheet import TEMPLATE
+    from bbjspec.data.datasheet import datasheet as sheet
+
+    _root()
+    print(sheet(file, TEMPLATE, about), end="")
+
+
 def _spec(spec: str) -> Experiment:
     """The experiment of that name, or in that file."""
     from bbjspec.spec import load_experiment
@@ -178,6 +214,35 @@ def _spec(spec: str) -> Experiment:
             f"no such experiment: {spec}; there are {', '.join(sorted(p.stem for p in path.parent.glob('*.yaml')))}"
         )
     return load_experiment(path, spec if path == Path(spec) else f"experiments/{path.name}")
+
+
+@app.command()
+def audit(
+    dataset: Annotated[Path, typer.Argument(help="ChatML rows: .jsonl or .jsonl.gz.", metavar="FILE")],
+    as_json: Annotated[bool, typer.Option("--json", help="As data: what audit.json holds.")] = False,
+    spec: Annotated[str | None, typer.Option("--spec", help="Take compiler, tokenizer, length, suite from it.")] = None,
+    suite: Annotated[list[str] | None, typer.Option("--suite", metavar="GLOB", help="Prompts to look for.")] = None,
+    compiler: Annotated[str | None, typer.Option("--compiler", metavar="builtin|bbjcpl", help="Who judges.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option("--tokenizer", metavar="DIR", help="Counts tokens.")] = None,
+    max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Tokens of a row at most.")] = None,
+    export: Annotated[Path | None, typer.Option("--export", metavar="YAML", help="Write a review.")] = None,
+    apply: Annotated[Path | None, typer.Option("--apply", metavar="YAML", help="Apply a review.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Where the cleaned dataset goes.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="--to may replace a file.")] = False,
+) -> None:
+    """What is wrong with a dataset, line by line; a review to decide on it. Example: bbjspec audit rows.jsonl"""
+    from bbjspec import auditview
+
+    if (apply is None) != (to is None):
+        raise UsageError("--apply REVIEW and --to FILE belong together")
+    if apply is not None and to is not None:
+        auditview.apply(dataset, apply, to, overwrite=overwrite)
+        return
+    if compiler not in (None, "builtin", "bbjcpl"):
+        raise UsageError(f"--compiler: there is no compiler {compiler}; write builtin or bbjcpl")
+    found = _spec(spec) if spec else None
+    options = auditview.Options(found, tuple(suite or ()), compiler, tokenizer, max_length)
+    auditview.run(dataset, options, as_json=as_json, export=export)
 
 
 @app.command()

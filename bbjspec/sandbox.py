@@ -98,9 +98,12 @@ def run_many(
 ) -> list[Outcome]:
     """An outcome a program, in their order, `processes` at a time; equal programs are run once."""
     different = list(dict.fromkeys(programs))
-    with ThreadPoolExecutor(processes) as pool:
+    pool = ThreadPoolExecutor(processes)
+    try:
         found = pool.map(lambda program: _run(program, seconds, memory_mb, output_bytes)[0], different)
         outcomes = dict(zip(different, found, strict=True))
+    finally:
+        pool.shutdown(cancel_futures=True)  # what has begun ends within its limits
     return [outcomes[program] for program in programs]
 
 

@@ -50,7 +50,7 @@ _SUFFIXED_ASSIGNMENT = re.compile(
 _LABEL_ALONE = re.compile(r"[ \t]*[A-Za-z_]\w*[ \t]*:[ \t]*$")
 _TARGET = re.compile(r'(?i)(?:goto|gosub|exitto|seterr|setesc|=)[ \t]*([a-z_]\w*)|"([a-z_]\w*)"')
 _STRING = re.compile(r'"[^"]*"?')
-_TWO_WORDS = re.compile(r"(?<![\w$!.#:/\\])([A-Za-z]+) ([A-Za-z]+)(?![\w$!%(\[=.])")
+_TWO_WORDS = re.compile(r"(?<![\w$!.#:/\\])([A-Za-z]+) ([A-Za-z]+)(?![\w$!%(\[=]|\.\w)")
 _BEHIND_STRING = re.compile(r'"[ ]+([A-Za-z]{2,})\b')
 _REM_SENTENCE = re.compile(
     r"[ \t]*rem (?:is|are|was|starts?|begins?|marks?|adds?|stands|means|lets|can|will|does|statements?|lines?|"
@@ -255,26 +255,29 @@ def raw_runs(answer: str) -> list[tuple[int, int]]:
     return [(start, end) for start, end in code_runs(outside) if not fenced or end - start > 1]
 
 
+# Each with a text that is in whatever the pattern matches: most are in few programs, and it is quicker to look for.
 _SIGNALS = {
-    "rem": r"(?im)^[ \t]*(?:\d+[ \t]+)?rem\b",
-    "print": r"(?i)\bprint\b|(?m:^[ \t]*\?)",
-    "BBjAPI": r"(?i)\bBBjAPI\(\)",
-    "BBj class": r"\bBBj[A-Z]\w+",
-    "string name": r"\b[A-Za-z_]\w*\$",
-    "object name": r"\b[A-Za-z_]\w*!",
-    "integer name": r"\b[A-Za-z_]\w*%",
-    "line number": r"(?m)^[ \t]*\d{1,5}[ \t]+[A-Za-z]",
-    "label": r"(?im)^[ \t]*(?!rem\b)[a-z_]\w*:(?!:)",
-    "error option": r"(?i)\b(?:err|end|dom)[ \t]*=[ \t]*\*?[a-z_]",
-    "class": r"(?i)\bclassend\b",
-    "callback": r"(?i)\bsetCallback\(|\bprocess_events\b",
-    "sql": r"(?i)\bsql(?:open|prep|exec|fetch)\b",
-    "file": r"(?i)\b(?:open|read|write|close)(?:[ \t]+record)?[ \t]*\(",
+    "rem": ("rem", r"(?m:^[ \t]*(?:\d+[ \t]+)?rem\b)"),
+    "print": ("", r"\bprint\b|(?m:^[ \t]*\?)"),
+    "BBjAPI": ("bbjapi()", r"\bbbjapi\(\)"),
+    "BBj class": ("bbj", r"\bbbj(?!api\b)[a-z]\w+"),
+    "string name": ("$", r"[a-z0-9_]\$"),
+    "object name": ("!", r"[a-z0-9_]!"),
+    "integer name": ("%", r"[a-z0-9_]%"),
+    "line number": ("", r"(?m:^[ \t]*\d{1,5}[ \t]+[a-z])"),
+    "label": (":", r"(?m:^[ \t]*(?!rem\b)[a-z_]\w*:(?!:))"),
+    "error option": ("=", r"\b(?:err|end|dom)[ \t]*=[ \t]*\*?[a-z_]"),
+    "class": ("classend", r"\bclassend\b"),
+    "callback": ("", r"\bsetcallback\(|\bprocess_events\b"),
+    "sql": ("sql", r"\bsql(?:open|prep|exec|fetch)\b"),
+    "file": ("(", r"\b(?:open|read|write|close)(?:[ \t]+record)?[ \t]*\("),
 }
-_SIGNAL_PATTERNS = {name: re.compile(pattern) for name, pattern in _SIGNALS.items()}
+_SIGNAL_PATTERNS = {name: (needed, re.compile(pattern)) for name, (needed, pattern) in _SIGNALS.items()}
 
 
 def bbj_signals(code: str) -> tuple[str, ...]:
     """Which signs of BBj a program shows, in the order of the table: `rem`, `print`, `BBjAPI`, `string name`, …"""
-    bare = _STRING.sub('""', code)
-    return tuple(name for name, pattern in _SIGNAL_PATTERNS.items() if pattern.search(bare))
+    bare = _STRING.sub('""', code).lower()
+    return tuple(
+        name for name, (needed, pattern) in _SIGNAL_PATTERNS.items() if needed in bare and pattern.search(bare)
+    )

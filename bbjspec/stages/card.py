@@ -7,25 +7,33 @@ know its experiment: `@EXPERIMENT@` and `@DESCRIPTION@` stand where the publishe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from bbjspec.bbj.agreement import recorded
 from bbjspec.embedded import source_of
-from bbjspec.errors import BadInput, Finding, StageFailed
+from bbjspec.errors import StageFailed
+from bbjspec.markdown import render
 from bbjspec.stage import StageRun
 from bbjspec.stages import cardtext
 from bbjspec.stages.verdicts import TIER_OUTCOMES
 from bbjspec.store import read_json
 
 NAME = "@EXPERIMENT@"
+FILTERS: dict[str, Callable[..., Any]] = {
+    "signed": cardtext.signed,
+    "plain": cardtext.plain,
+    "interval": cardtext.interval,
+    "count": cardtext.count,
+    "python": repr,
+}
 
 
 def run(stage: StageRun) -> None:
     """Write the card. Raises StageFailed for an input that cannot be read, BadInput for a template that fails."""
     (template,) = stage.sources["template"]
-    text = render(template, template.relative_to(stage.root).as_posix(), context(stage))
+    text = render(template, template.relative_to(stage.root).as_posix(), context(stage), FILTERS)
     (stage.directory / "MODEL_CARD.md").write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -56,43 +64,6 @@ def context(stage: StageRun) -> dict[str, Any]:
         "failures": cardtext.failures(_scores(stage.input("tuned_score") / "scores.jsonl"), tuned["by_prompt"]),
         "digests": {role: stage.input(role).name for role in sorted(stage.inputs)},
     }
-
-
-def render(template: Path, shown: str, values: Mapping[str, Any]) -> str:
-    """The template's text. Raises BadInput, with file and line, for a template that is broken or names the unknown."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # the card is Markdown: whatever a model wrote goes through `inert`
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "inert": cardtext.inert,
-        "signed": cardtext.signed,
-        "plain": cardtext.plain,
-        "interval": cardtext.interval,
-        "count": cardtext.count,
-        "python": repr,
-    }
-    try:
-        return environment.from_string(template.read_text(encoding="utf-8")).render(values)
-    except jinja2.TemplateSyntaxError as error:
-        raise BadInput([Finding(shown, error.lineno, 0, "", f"not a template: {error.message}")]) from error
-    except jinja2.TemplateError as error:
-        raise BadInput([Finding(shown, _template_line(error), 0, "", f"{error.message}")]) from error
-
-
-def _template_line(error: BaseException) -> int:
-    """The template's line that failed, 0 when unknown: Jinja puts its lines into the traceback."""
-    line, trace = 0, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == "<template>":
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
 
 
 def metadata(spec: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:

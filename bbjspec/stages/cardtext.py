@@ -1,60 +1,15 @@
-"""Words of the model card: the verdict in one sentence, text of models made inert, and which failures to show."""
+"""Words of the model card: the verdict in one sentence, figures, and which failures to show."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bbjspec.stages.verdicts import OUTCOMES, PASS
 
-TOKENS = ("@EXPERIMENT@", "@DESCRIPTION@")  # the publisher puts the experiment's own words in their place
-MAX_LINES = 40  # of one piece of model text
-MAX_COLUMNS = 160
 MAX_FAILURES = 10
 PER_KIND = 2  # failures of one outcome in one category, as long as there are others
-
-
-def inert(text: object, inline: bool = False) -> str:
-    """Text from a model or a user as Markdown that shows it and does nothing else.
-
-    A code fence (inline: a code span) longer than any run of backticks inside, so that nothing in it is Markdown, HTML
-    or a template; characters that move the cursor or turn the reading direction are spelled out; the publisher's
-    tokens are broken up; long text is cut, and says so.
-    """
-    shown = str(text).replace("\r\n", "\n").replace("\r", "\n")
-    for token in TOKENS:
-        shown = shown.replace(token, token.replace("@", "@ ", 1))
-    if inline:
-        shown = " ".join(shown.split())
-    shown = "".join(map(_spelled, shown))
-    if inline:
-        shown = _cut(shown) or "(empty)"
-        ticks = "`" * (_longest_run(shown) + 1)
-        pad = " " if shown.startswith("`") or shown.endswith("`") else ""
-        return f"{ticks}{pad}{shown}{pad}{ticks}".replace("|", "\\|")
-    lines = [_cut(line) for line in shown.strip("\n").split("\n")]
-    if len(lines) > MAX_LINES:
-        lines = [*lines[:MAX_LINES], f"… {len(lines) - MAX_LINES} more lines"]
-    fence = "`" * max(3, _longest_run(shown) + 1)
-    return "\n".join([f"{fence}text", *lines, fence])
-
-
-def _spelled(character: str) -> str:
-    """The character, or its escape when it would not be seen as itself."""
-    if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
-        return character
-    return f"\\u{ord(character):04x}"
-
-
-def _cut(line: str) -> str:
-    return line if len(line) <= MAX_COLUMNS else line[: MAX_COLUMNS - 1] + "…"
-
-
-def _longest_run(text: str) -> int:
-    return max((len(run) for run in re.findall("`+", text)), default=0)
 
 
 def signed(value: float | None, digits: int = 2) -> str:

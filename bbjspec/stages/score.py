@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bbjspec.bbj.compiler import Compiler, Verdict, open_compiler
+from bbjspec.bbj.compiler import Compiler, open_compiler
 from bbjspec.bbj.extract import EXTRACTOR_VERSION, Extraction
-from bbjspec.bbj.parallel import usable_cpus
+from bbjspec.bbj.parallel import compile_all, usable_cpus
 from bbjspec.errors import StageFailed
 from bbjspec.sandbox import Outcome, Program, layers, run_many
 from bbjspec.stage import StageRun
@@ -33,7 +33,6 @@ from bbjspec.stages.verdicts import (
 from bbjspec.store import read_json, write_json
 from bbjspec.suite import load_prompts, suite_hash
 
-BATCH = 200  # programs per call of the compiler
 SHOWN = 5
 
 
@@ -93,7 +92,9 @@ def judge_all(generations: Generations, compiler: Compiler, stage: StageRun) -> 
     samples = generations.samples
     extractions = {i: solution_of(s) for i, s in enumerate(samples) if s.prompt.tier in ("syntax", "general")}
     programs = {i: e.code for i, e in extractions.items() if samples[i].prompt.tier == "syntax" and e.code.strip()}
-    verdicts = compile_all(programs.values(), compiler, stage)
+    different = sorted(set(programs.values()))
+    stage.log.info("%d programs to compile", len(different))
+    verdicts = dict(zip(different, compile_all(compiler, different), strict=True))
     left = [i for i, code in programs.items() if verdicts[code].verdict == "infra_error"]
     if left:
         names = ", ".join(f"{samples[i].prompt.id} sample {samples[i].index}" for i in left[:SHOWN])
@@ -122,17 +123,6 @@ def run_all(samples: Sequence[Sample], extractions: Mapping[int, Extraction], st
     if programs:
         stage.log.info("running %d Python programs, held by %s", len(programs), ", ".join(layers()))
     return dict(zip(programs, run_many(list(programs.values()), processes=usable_cpus()), strict=True))
-
-
-def compile_all(programs: Iterable[str], compiler: Compiler, stage: StageRun) -> dict[str, Verdict]:
-    """The verdict on each different program, in batches."""
-    todo = sorted(set(programs))
-    verdicts: dict[str, Verdict] = {}
-    for start in range(0, len(todo), BATCH):
-        batch = todo[start : start + BATCH]
-        verdicts |= zip(batch, compiler.compile(batch), strict=True)
-        stage.log.info("%d of %d programs compiled", len(verdicts), len(todo))
-    return verdicts
 
 
 def write_scores(path: Path, judged: Sequence[Judged], compiler: Compiler) -> None:

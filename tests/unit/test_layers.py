@@ -13,14 +13,14 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bbjspec"
 
 # Each layer may import itself and what stands before it.
 ORDER = [
-    {"errors", "digest", "yamlplain", "bbj", "metrics", "embedded"},
+    {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded"},
     {"yamlio", "spec", "suite", "suitefields", "data", "sandbox", "sandbox_child"},
     {"stage", "sources"},
     {"store", "publish"},
     {"stages"},
     {"plan", "architecture"},
     {"history", "needs", "gc"},
-    {"why", "planview"},
+    {"why", "planview", "auditview"},
     {"workflow", "backends", "cli", "__main__"},
 ]
 LAYER = {name: level for level, names in enumerate(ORDER) for name in names}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
@@ -128,7 +128,7 @@ def compare(base: Side, tuned: Side, leaked: Iterable[str], min_effect: float, k
         "decision": shown,
         "provisional": provisional,
         "reason": decision.reason,
-        "forgetting": forgetting(differences(base, tuned, general, 1, "strict")) if general else None,
+        "forgetting": forgetting(base, tuned, general) if general else None,
         "regressions": sorted((c for c in changed if c["diff"] < 0), key=lambda c: (c["diff"], c["id"])),
         "improvements": sorted((c for c in changed if c["diff"] > 0), key=lambda c: (-c["diff"], c["id"])),
         "metrics": metrics,
@@ -149,9 +149,13 @@ def compare(base: Side, tuned: Side, leaked: Iterable[str], min_effect: float, k
     }
 
 
-def forgetting(change: list[Fraction]) -> dict[str, Any]:
+def forgetting(base: Side, tuned: Side, names: list[str]) -> dict[str, Any]:
     """Whether the tuned model lost the general prompts: a check of non-inferiority, which decides nothing else."""
+    change = differences(base, tuned, names, 1, "strict")
     found = non_inferior(change, MARGIN)
+    if (known := fmean(map(float, shares(base, names, 1, "strict")))) < MARGIN:
+        reason = f"the base passes {known:.3f} of these tasks: too little to see {MARGIN:g} of it go"
+        found = replace(found, decision="not settled", reason=reason)
     return {
         "decision": found.decision,
         "reason": found.reason,

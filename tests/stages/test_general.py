@@ -135,6 +135,16 @@ def test_what_is_forgotten_is_compared(tmp_path: Path, forgets: int | None, deci
     assert leaky["forgetting"]["n_prompts"] == 23
 
 
+def test_a_base_that_knows_nothing_forgets_nothing(tmp_path: Path) -> None:
+    def blank(prompt: dict[str, Any], sample: int) -> tuple[str, str]:
+        return ("", "stop") if prompt["tier"] == "general" else good(prompt, sample)
+
+    sides = [compare.Side(name, scored(tmp_path, name, blank)) for name in ("base", "tuned")]
+    found = compare.compare(*sides, [], 0.1, [1])["forgetting"]
+    said = "the base passes 0.000 of these tasks: too little to see 0.1 of it go"
+    assert (found["decision"], found["reason"], found["diff"]) == ("not settled", said, 0.0)
+
+
 def test_the_card_says_what_was_forgotten() -> None:
     text = (ROOT / "templates/MODEL_CARD.md.j2").read_text()
     start = text.index("{% if comparison.forgetting is not none %}")

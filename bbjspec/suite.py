@@ -4,30 +4,26 @@ One JSON object a line, blank lines ignored. Fields that every prompt has: `id`,
 `generation`, `input` (the question, as the model sees it), `reference` (an answer that passes). A syntax prompt adds
 `checks`, a factual one `must`, `must_not`, `scope`, `max_chars`, `pass_examples`, `fail_examples`. Patterns are Python
 regular expressions, applied without regard to case: `require` and `forbid` to the program without its comments and
-strings, `must` and `must_not` to the answer's text within `scope`.
+strings, `must` and `must_not` to the answer's text within `scope`. A general one (Python, to see what was forgotten)
+adds `tests`, assertions that see `entry` of the answer alone, and `fail_examples`, programs that they must reject; a
+realistic one, which people rate, adds `notes` for them.
 
 What needs a compiler (do references compile and meet their checks?) is not looked at here: planning reads suites too.
 """
 
 from __future__ import annotations
 
-import difflib
 import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bbjspec.digest import canonical, sha256_bytes
 from bbjspec.errors import BadInput, Finding
+from bbjspec.suitefields import row_errors, shown
 
-TIERS = ("syntax", "factual")
-DIFFICULTIES = ("basic", "intermediate", "advanced")
-GENERATIONS = ("all", "character", "vpro5", "bbj-gui", "dwc")
-MODES = ("write", "fix", "complete")
-SCOPES = ("first_sentence", "whole")
 VIEWS = ("input", "checks", "leakage")
 MAX_LINE = 1_000_000  # bytes; a prompt is a page of text, a longer line is another kind of file
 
@@ -44,7 +40,7 @@ class Checks:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One task of the suite. `checks` is None for a factual prompt; `scope` and `max_chars` are for a syntax prompt."""
+    """One task of the suite. `checks` is None for all but syntax prompts; what another tier adds is None or empty."""
 
     id: str
     tier: str
@@ -60,6 +56,9 @@ class Prompt:
     max_chars: int | None = None
     pass_examples: tuple[str, ...] = ()
     fail_examples: tuple[str, ...] = ()
+    entry: str | None = None
+    tests: str | None = None
+    notes: str | None = None
 
 
 def load_prompts(paths: Sequence[Path]) -> tuple[Prompt, ...]:
@@ -71,10 +70,10 @@ def load_prompts(paths: Sequence[Path]) -> tuple[Prompt, ...]:
         found = 0
         for line, row in _rows(path, findings):
             found += 1
-            errors = [Finding(str(path), line, 0, at, message) for at, message in _row_errors(row)]
+            errors = [Finding(str(path), line, 0, at, message) for at, message in row_errors(row)]
             identifier = row.get("id") if isinstance(row, dict) else None
             if isinstance(identifier, str) and identifier in places:
-                message = f"{_shown(identifier)} is taken by {places[identifier]}; ids are unique across all files"
+                message = f"{shown(identifier)} is taken by {places[identifier]}; ids are unique across all files"
                 errors.append(Finding(str(path), line, 0, "id", message))
             elif isinstance(identifier, str):
                 places[identifier] = f"{path}:{line}"
@@ -159,143 +158,5 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         name = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{_shown(name)} is given twice")
+        raise ValueError(f"{shown(name)} is given twice")
     return value
-
-
-# Checking: a table of fields for each kind of object; a check yields (place, message) for what is wrong.
-
-Errors = Iterator[tuple[str, str]]
-Check = Callable[[Any, str], Errors]
-
-
-def _text(value: Any, at: str) -> Errors:
-    if not isinstance(value, str):
-        yield at, f"text is meant, not {_kind(value)}"
-    elif not value.strip():
-        yield at, "is empty; write some text"
-    elif "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        yield at, "holds a NUL or half a surrogate pair; take it out"
-
-
-def _identifier(value: Any, at: str) -> Errors:
-    yield from _text(value, at)
-    if isinstance(value, str) and value.strip() and not re.fullmatch(r"[a-z0-9]+(?:[/._-][a-z0-9]+)*", value):
-        yield at, f"{_shown(value)} is no id; write small letters, digits and / . _ - between, such as 'bbj/gui/001'"
-
-
-def _pattern(value: Any, at: str) -> Errors:
-    errors = list(_text(value, at))
-    yield from errors
-    if not errors:
-        try:
-            re.compile(value, re.IGNORECASE)
-        except (re.error, OverflowError, RecursionError) as error:
-            yield at, f"{_shown(value)} is no regular expression: {error}"
-
-
-def _choice(*choices: str) -> Check:
-    def check(value: Any, at: str) -> Errors:
-        if value not in choices:
-            yield at, f"{_shown(value)} is none of {', '.join(choices)}{_meant(value, choices)}"
-
-    return check
-
-
-def _at_least_one(value: Any, at: str) -> Errors:
-    if isinstance(value, bool) or not isinstance(value, int):
-        yield at, f"a whole number is meant, not {_kind(value)}"
-    elif value < 1:
-        yield at, f"{value} is too small; write 1 or more"
-
-
-def _list(item: Check, least: int = 0) -> Check:
-    def check(value: Any, at: str) -> Errors:
-        if not isinstance(value, list):
-            yield at, f"a list is meant, not {_kind(value)}"
-            return
-        if len(value) < least:
-            yield at, f"{len(value)} given; at least {least} needed"
-        for index, element in enumerate(value):
-            yield from item(element, f"{at}[{index}]")
-
-    return check
-
-
-def _fields(table: Mapping[str, Check]) -> Check:
-    def check(value: Any, at: str) -> Errors:
-        if not isinstance(value, dict):
-            yield at, f"an object is meant, not {_kind(value)}"
-            return
-        prefix = f"{at}." if at else ""
-        for name in value:
-            if name not in table:
-                shown = name if name.isidentifier() and len(name) <= 40 else repr(name[:40])
-                yield prefix + shown, f"unknown field{_elsewhere(name, table) or _meant(name, table)}"
-        for name, check_field in table.items():
-            if name in value:
-                yield from check_field(value[name], prefix + name)
-            else:
-                yield prefix + name, "missing"
-
-    return check
-
-
-_COMMON: dict[str, Check] = {
-    "id": _identifier,
-    "tier": _choice(*TIERS),
-    "category": _text,
-    "difficulty": _choice(*DIFFICULTIES),
-    "generation": _choice(*GENERATIONS),
-    "input": _text,
-    "reference": _text,
-}
-_CHECKS: dict[str, Check] = {
-    "require": _list(_pattern),
-    "forbid": _list(_pattern),
-    "min_statements": _at_least_one,
-    "mode": _choice(*MODES),
-}
-_SYNTAX: dict[str, Check] = {**_COMMON, "checks": _fields(_CHECKS)}
-_FACTUAL: dict[str, Check] = {
-    **_COMMON,
-    "must": _list(_pattern, 1),
-    "must_not": _list(_pattern),
-    "scope": _choice(*SCOPES),
-    "max_chars": _at_least_one,
-    "pass_examples": _list(_text, 1),
-    "fail_examples": _list(_text, 2),
-}
-
-
-def _row_errors(row: Any) -> Errors:
-    """What is wrong with one row: (dotted path, message)."""
-    tier = row.get("tier") if isinstance(row, dict) else None
-    if isinstance(row, dict) and tier not in TIERS:  # which fields belong to it is not known: only these are checked
-        yield from _fields(_COMMON)({name: value for name, value in row.items() if name in _COMMON}, "")
-        return
-    yield from _fields(_FACTUAL if tier == "factual" else _SYNTAX)(row, "")
-
-
-def _elsewhere(name: str, table: Mapping[str, Check]) -> str:
-    """Where a field that is known, but not here, belongs; empty for a name that is known nowhere."""
-    if name in _CHECKS or name == "checks":
-        return "; a factual prompt is judged by must and must_not" if "must" in table else "; it belongs in checks"
-    if name in _COMMON:
-        return "; it belongs to the prompt itself, not in checks"
-    return "; it belongs to a factual prompt, a syntax prompt has checks" if name in _FACTUAL else ""
-
-
-def _meant(value: Any, choices: Iterable[str]) -> str:
-    close = difflib.get_close_matches(value[:40].lower(), list(choices), 1) if isinstance(value, str) else []
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _shown(value: Any) -> str:
-    """The value if it is a text, cut to what fits into a line; else its kind."""
-    return repr(value if len(value) <= 80 else value[:77] + "...") if isinstance(value, str) else _kind(value)
-
-
-def _kind(value: Any) -> str:
-    names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return names.get(type(value), "null")

@@ -17,10 +17,12 @@ EXTRACTOR_VERSION = 1
 Outcome = Literal["ok", "no_fence", "wrong_language", "empty"]
 
 _TAGS = frozenset({"", "bbj", "basic"})
+_PYTHON_TAGS = frozenset({"", "python", "py"})
 _LINE_END = re.compile(r"(\r\n|\n|\r)")
 _OPENING = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
 _CLOSING = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
 _COMMENT = re.compile(r"[ \t]*(?:[0-9]+[ \t]+)?rem(?![A-Za-z0-9_])", re.IGNORECASE)
+_PYTHON_COMMENT = re.compile(r"\s*#")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +132,23 @@ def extract(text: str) -> Extraction:
     Lines of code are those that are neither blank nor REM; the first of several equal ones wins. Without any block it
     is the whole text, flagged `no_fence`.
     """
+    return _extract(text, _TAGS, _COMMENT)
+
+
+def extract_python(text: str) -> Extraction:
+    """The same for Python: blocks tagged `python`, `py` or nothing, lines that are neither blank nor comments."""
+    return _extract(text, _PYTHON_TAGS, _PYTHON_COMMENT)
+
+
+def _extract(text: str, tags: frozenset[str], comment: re.Pattern[str]) -> Extraction:
+    def code_lines(code: str) -> int:
+        return sum(1 for line in code.split("\n") if line.strip() and not comment.match(line))
+
     found = blocks(text)
     if not found:
         return Extraction(text, "no_fence", 0) if text.strip() else Extraction("", "empty", 0)
-    candidates = [block.code for block in found if block.tag in _TAGS]
+    candidates = [block.code for block in found if block.tag in tags]
     if not candidates:
         return Extraction("", "wrong_language", len(found))
-    code = max(candidates, key=_code_lines)
+    code = max(candidates, key=code_lines)
     return Extraction(code, "ok", len(found)) if code.strip() else Extraction("", "empty", len(found))
-
-
-def _code_lines(code: str) -> int:
-    return sum(1 for line in code.split("\n") if line.strip() and not _COMMENT.match(line))

@@ -16,7 +16,7 @@ from typing import Any
 from bbjspec import yamlio
 from bbjspec.data.sections import Page, Piece, Section, fenced, read_page, render
 from bbjspec.errors import BadInput, Finding
-from bbjspec.suite import DIFFICULTIES, GENERATIONS
+from bbjspec.suitefields import DIFFICULTIES, GENERATIONS
 
 TYPES = ("completion", "comprehension", "explanation", "migration")
 CODE, OUTPUT, BEHAVIOR, EXPLANATION = "code", "expected output", "expected behavior", "explanation"

@@ -8,6 +8,7 @@
     sign_flip            paired test of per-prompt differences, exact
     holm                 correction for several tests
     gate                 PASS, FAIL or INCONCLUSIVE, by a rule fixed before the run
+    non_inferior         whether less than a margin was lost
     pass_power           how probable PASS is at a given true effect; `effect_for_power` is its inverse
 
 Everything raises ValueError for input that has no answer, and nothing depends on the order of its input.
@@ -15,13 +16,22 @@ Everything raises ValueError for input that has no answer, and nothing depends o
 
 from __future__ import annotations
 
-from bbjspec.metrics.decision import MIN_PROMPTS, Decision, effect_for_power, gate, pass_power
+from bbjspec.metrics.decision import (
+    MIN_PROMPTS,
+    Decision,
+    NonInferiority,
+    effect_for_power,
+    gate,
+    non_inferior,
+    pass_power,
+)
 from bbjspec.metrics.intervals import Number, clustered_error, clustered_interval, paired_interval, pass_at_k, wilson
 from bbjspec.metrics.significance import holm, mcnemar_exact, sign_flip
 
 __all__ = [
     "MIN_PROMPTS",
     "Decision",
+    "NonInferiority",
     "Number",
     "clustered_error",
     "clustered_interval",
@@ -29,6 +39,7 @@ __all__ = [
     "gate",
     "holm",
     "mcnemar_exact",
+    "non_inferior",
     "paired_interval",
     "pass_at_k",
     "pass_power",

@@ -1,4 +1,4 @@
-"""The gate: one rule, fixed before the run, that turns per-prompt differences into a decision; and its power."""
+"""From per-prompt differences to a decision: the gate, a rule fixed before the run, its power, and non-inferiority."""
 
 from __future__ import annotations
 
@@ -61,6 +61,44 @@ def gate(differences: Sequence[Number], min_effect: float) -> Decision:
     else:
         decision, reason = "INCONCLUSIVE", f"{interval}: the interval excludes neither 0 nor {min_effect:g}"
     return Decision(decision, reason, mean, low, high, p)
+
+
+@dataclass(frozen=True)
+class NonInferiority:
+    """Whether something got worse by the margin or more; the figures are those of `Decision`."""
+
+    decision: str  # not forgotten, forgotten or not settled
+    reason: str
+    mean: float
+    low: float
+    high: float
+
+
+def non_inferior(differences: Sequence[Number], margin: float) -> NonInferiority:
+    """Decide on the per-prompt differences (tuned minus base) of a rate whether less than `margin` was lost.
+
+    Not forgotten: the 95 % interval lies above -margin. Forgotten: it lies below. Not settled: neither, or fewer than
+    20 prompts. Such a comparison of an interval with a margin is that of Schuirmann 1987, Journal of Pharmacokinetics
+    and Biopharmaceutics 15. Differences that are all equal make an interval of no width, which is taken as it is: it is
+    equality that is shown here, not an effect. Raises ValueError for no differences or a margin that is not above 0.
+    """
+    if not math.isfinite(margin) or margin <= 0:
+        raise ValueError(f"margin must be above 0, not {margin!r}")
+    d = exact(differences)
+    if not d:
+        raise ValueError("non-inferiority needs at least one difference")
+    mean, low, high = paired_interval(d) if len(d) > 1 else (float(d[0]), -math.inf, math.inf)
+    interval = f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+    if len(d) < MIN_PROMPTS:
+        reason = f"{len(d)} prompts are too few to decide: at least {MIN_PROMPTS} are needed"
+        return NonInferiority("not settled", reason, mean, low, high)
+    if low > -margin + ROUNDING:
+        decision, reason = "not forgotten", f"{interval}: the interval lies above {-margin:g}"
+    elif high < -margin - ROUNDING:
+        decision, reason = "forgotten", f"{interval}: the interval lies below {-margin:g}"
+    else:
+        decision, reason = "not settled", f"{interval}: the interval does not exclude {-margin:g}"
+    return NonInferiority(decision, reason, mean, low, high)
 
 
 def pass_power(effect: float, sd: float, n: int, min_effect: float, confidence: float = 0.95) -> float:

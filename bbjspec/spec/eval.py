@@ -154,11 +154,11 @@ class EvalSpec(Section):
     """The suite, the judge, the sampling and the gate."""
 
     prompts: tuple[str, ...] = Field(
-        ("eval/prompts/syntax/*.jsonl", "eval/prompts/factual/*.jsonl"),
+        tuple(f"eval/prompts/{tier}/*.jsonl" for tier in ("syntax", "factual", "general", "realistic")),
         min_length=1,
         description="Prompt files of the suite; * matches within a folder.",
         strict=False,
-        json_schema_extra=told(why="Both tiers that need no person."),
+        json_schema_extra=told(why="All tiers: what it learnt, what it forgot, and answers for people to rate."),
     )
     compiler: CompilerSpec = Field(description="Who judges the programs.")
     sampling: SamplingSpec = Field(default_factory=SamplingSpec, description="How answers are drawn.")

@@ -17,7 +17,7 @@ from bbjspec.errors import StageFailed
 from bbjspec.markdown import render
 from bbjspec.stage import StageRun
 from bbjspec.stages import cardtext
-from bbjspec.stages.verdicts import FACTUAL_OUTCOMES, OUTCOMES
+from bbjspec.stages.verdicts import TIER_OUTCOMES
 from bbjspec.store import read_json
 
 NAME = "@EXPERIMENT@"
@@ -60,8 +60,7 @@ def context(stage: StageRun) -> dict[str, Any]:
         "agreement": str(recorded()),
         "base": base,
         "tuned": tuned,
-        "outcomes": OUTCOMES,
-        "factual_outcomes": FACTUAL_OUTCOMES,
+        "outcomes": TIER_OUTCOMES,
         "failures": cardtext.failures(_scores(stage.input("tuned_score") / "scores.jsonl"), tuned["by_prompt"]),
         "digests": {role: stage.input(role).name for role in sorted(stage.inputs)},
     }
@@ -71,11 +70,11 @@ def metadata(spec: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
     """The Hub's metadata block, as YAML. A base in a local directory has no name that the Hub knows: left out."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    tiers = {"factual_accuracy": "factual"}
+    tiers = {"factual_accuracy": "factual", "general_pass@1": "general"}
     results = [
         EvalResult(
             task_type="text-generation",
-            task_name="BBj code generation",
+            task_name="Python code generation" if name == "general_pass@1" else "BBj code generation",
             dataset_type="bbjspec-suite",
             dataset_name=f"bbjspec suite, {tiers.get(name, 'syntax')} prompts",
             dataset_revision=comparison["suite_hash"],

@@ -9,19 +9,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from bbjspec.errors import StageFailed
-from bbjspec.metrics import Decision, effect_for_power, gate, paired_interval, pass_at_k, pass_power, sign_flip, wilson
+from bbjspec.metrics import (
+    Decision,
+    effect_for_power,
+    gate,
+    non_inferior,
+    paired_interval,
+    pass_at_k,
+    pass_power,
+    sign_flip,
+    wilson,
+)
 from bbjspec.stage import StageRun
 from bbjspec.stages.results import DIGITS, SCHEMA_VERSION
 from bbjspec.store import read_json, write_json
 
 HEADLINE = "compile@1"
+MARGIN = 0.10  # so much less on the general prompts counts as forgotten
 POWER = 0.8
 POWER_METHOD = (
     "normal approximation with the standard deviation of the differences seen here: PASS needs the mean to reach "
@@ -89,7 +100,8 @@ def compare(base: Side, tuned: Side, leaked: Iterable[str], min_effect: float, k
     """The document of comparison.json. `leaked` prompts are left out of everything but the figures named so."""
     out = set(leaked)
     syntax = [name for name, entry in base.prompts.items() if entry["tier"] == "syntax"]
-    factual = [name for name, entry in base.prompts.items() if entry["tier"] == "factual"]
+    factual = [name for name, entry in base.prompts.items() if entry["tier"] == "factual" and name not in out]
+    general = [name for name, entry in base.prompts.items() if entry["tier"] == "general" and name not in out]
     clean = [name for name in syntax if name not in out]
     if not clean:
         raise StageFailed("compare: no syntax prompt is left that the training data does not give away; add prompts")
@@ -100,8 +112,10 @@ def compare(base: Side, tuned: Side, leaked: Iterable[str], min_effect: float, k
     for k in ks:
         metrics[f"compile@{k}"] = paired(base, tuned, clean, k, "strict")
         metrics[f"compile@{k}_raw"] = paired(base, tuned, clean, k, "raw")
-    if kept := [name for name in factual if name not in out]:
-        metrics["factual_accuracy"] = paired(base, tuned, kept, 1, "strict")
+    if factual:
+        metrics["factual_accuracy"] = paired(base, tuned, factual, 1, "strict")
+    if general:
+        metrics["general_pass@1"] = paired(base, tuned, general, 1, "strict")
     headline = paired(base, tuned, clean, 1, "strict")
     changed = [_change(base, tuned, name) for name in sorted(clean)]
     return {
@@ -114,6 +128,7 @@ def compare(base: Side, tuned: Side, leaked: Iterable[str], min_effect: float, k
         "decision": shown,
         "provisional": provisional,
         "reason": decision.reason,
+        "forgetting": forgetting(base, tuned, general) if general else None,
         "regressions": sorted((c for c in changed if c["diff"] < 0), key=lambda c: (c["diff"], c["id"])),
         "improvements": sorted((c for c in changed if c["diff"] > 0), key=lambda c: (-c["diff"], c["id"])),
         "metrics": metrics,
@@ -131,6 +146,23 @@ def compare(base: Side, tuned: Side, leaked: Iterable[str], min_effect: float, k
         "compiler": base.results["compiler"],
         "sampling": base.results["sampling"],
         "env": base.results["env"],
+    }
+
+
+def forgetting(base: Side, tuned: Side, names: list[str]) -> dict[str, Any]:
+    """Whether the tuned model lost the general prompts: a check of non-inferiority, which decides nothing else."""
+    change = differences(base, tuned, names, 1, "strict")
+    found = non_inferior(change, MARGIN)
+    if (known := fmean(map(float, shares(base, names, 1, "strict")))) < MARGIN:
+        reason = f"the base passes {known:.3f} of these tasks: too little to see {MARGIN:g} of it go"
+        found = replace(found, decision="not settled", reason=reason)
+    return {
+        "decision": found.decision,
+        "reason": found.reason,
+        "diff": round(found.mean, DIGITS),
+        "ci": [round(max(-1.0, found.low), DIGITS), round(min(1.0, found.high), DIGITS)],
+        "margin": MARGIN,
+        "n_prompts": len(change),
     }
 
 

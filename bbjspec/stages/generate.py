@@ -26,7 +26,7 @@ from bbjspec.stages.sampler import Sampler
 from bbjspec.store import write_json
 from bbjspec.suite import load_prompts
 
-TIERS = ("syntax", "factual")
+TIERS = ("syntax", "factual", "general", "realistic")
 BACKEND = "transformers"
 PREFLIGHT_TOKENS = 48  # greedy texts are compared over so many tokens
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "tokenizers")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bbjspec.metrics import clustered_error, clustered_interval, pass_at_k, wilson
-from bbjspec.stages.verdicts import FACTUAL_OUTCOMES, FUNNEL, OUTCOMES, Judged
+from bbjspec.stages.verdicts import FUNNEL, TIER_OUTCOMES, Judged
 
 SCHEMA_VERSION = 1
 DIGITS = 9  # of rounded figures: more are noise of the machine's arithmetic
@@ -64,7 +64,7 @@ def metric(groups: ByPrompt, k: int, temperature: float, passed: Callable[[Judge
 
 
 def tier_metrics(judged: Sequence[Judged], ks: Sequence[int], temperature: float) -> dict[str, Any]:
-    """Every metric of the samples: compile@k strict and raw, and factual_accuracy where there are factual prompts."""
+    """Every metric of the samples: compile@k strict and raw, and those of the other tiers that people do not rate."""
     found: dict[str, Any] = {}
     if syntax := by_prompt(judged, "syntax"):
         for k in ks:
@@ -72,6 +72,8 @@ def tier_metrics(judged: Sequence[Judged], ks: Sequence[int], temperature: float
             found[f"compile@{k}_raw"] = metric(syntax, k, temperature, lambda one: one.raw_pass)
     if factual := by_prompt(judged, "factual"):
         found["factual_accuracy"] = metric(factual, 1, temperature, lambda one: one.strict_pass)
+    if general := by_prompt(judged, "general"):
+        found["general_pass@1"] = metric(general, 1, temperature, lambda one: one.strict_pass)
     return found
 
 
@@ -131,7 +133,7 @@ def prompts_table(judged: Iterable[Judged]) -> dict[str, Any]:
 
 def outcome_counts(judged: Iterable[Judged]) -> dict[str, dict[str, int]]:
     """{tier: {outcome: samples}}, those that never occurred included."""
-    counts = {"syntax": dict.fromkeys(OUTCOMES, 0), "factual": dict.fromkeys(FACTUAL_OUTCOMES, 0)}
+    counts = {tier: dict.fromkeys(outcomes, 0) for tier, outcomes in TIER_OUTCOMES.items()}
     for one in judged:
         counts[one.sample.prompt.tier][one.outcome] += 1
     return {tier: found for tier, found in counts.items() if sum(found.values())}

@@ -7,18 +7,29 @@ row per sample, and `results.json`.
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bbjspec.bbj.compiler import Compiler, open_compiler
-from bbjspec.bbj.extract import EXTRACTOR_VERSION
-from bbjspec.bbj.parallel import compile_all
+from bbjspec.bbj.extract import EXTRACTOR_VERSION, Extraction
+from bbjspec.bbj.parallel import compile_all, usable_cpus
 from bbjspec.errors import StageFailed
+from bbjspec.sandbox import Outcome, Program, layers, run_many
 from bbjspec.stage import StageRun
 from bbjspec.stages import results
 from bbjspec.stages.generations import Generations, read_generations
-from bbjspec.stages.verdicts import Judged, collapse, judge_answer, judge_program, solution_of
+from bbjspec.stages.verdicts import (
+    Judged,
+    Sample,
+    collapse,
+    judge_answer,
+    judge_general,
+    judge_program,
+    solution_of,
+    unrated,
+)
 from bbjspec.store import read_json, write_json
 from bbjspec.suite import load_prompts, suite_hash
 
@@ -33,6 +44,7 @@ def run(stage: StageRun) -> None:
     judge = config["compiler"]
     compiler = open_compiler(judge["name"], judge["version"], stage.resources.get("compiler_path"))
     judged = judge_all(generations, compiler, stage)
+    tested = any(prompt.tier == "general" for prompt in prompts)
     temperature = float(generations.sampling["temperature"])
     metrics = results.tier_metrics(judged, config["k"], temperature)
     document = {
@@ -43,6 +55,7 @@ def run(stage: StageRun) -> None:
         "env": environment(stage.input("generate"), generations),
         "sampling": dict(generations.sampling),
         "compiler": {"name": compiler.name, "version": compiler.version},
+        "sandbox": {"layers": list(layers()), "python": platform.python_version()} if tested else None,
         "n_prompts": len(prompts),
         "n_samples": len(judged),
         "n_infra": 0,  # one that is left fails the stage
@@ -77,8 +90,8 @@ def environment(directory: Path, generations: Generations) -> dict[str, Any]:
 def judge_all(generations: Generations, compiler: Compiler, stage: StageRun) -> list[Judged]:
     """Every sample with its outcome, in the order of the generations."""
     samples = generations.samples
-    extractions = {i: solution_of(s) for i, s in enumerate(samples) if s.prompt.tier == "syntax"}
-    programs = {i: e.code for i, e in extractions.items() if e.code.strip()}
+    extractions = {i: solution_of(s) for i, s in enumerate(samples) if s.prompt.tier in ("syntax", "general")}
+    programs = {i: e.code for i, e in extractions.items() if samples[i].prompt.tier == "syntax" and e.code.strip()}
     different = sorted(set(programs.values()))
     stage.log.info("%d programs to compile", len(different))
     verdicts = dict(zip(different, compile_all(compiler, different), strict=True))
@@ -88,13 +101,28 @@ def judge_all(generations: Generations, compiler: Compiler, stage: StageRun) -> 
         more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
         why = next((e.message for i in left for e in verdicts[programs[i]].errors), "no reason given")
         raise StageFailed(f"score: {compiler.name} gave no verdict on {names}{more}: {why}; see to it and run again")
-    found = [
-        judge_program(sample, extractions[i], verdicts[programs[i]] if i in programs else None)
-        if i in extractions
-        else judge_answer(sample)
-        for i, sample in enumerate(samples)
-    ]
+    outcomes = run_all(samples, extractions, stage)
+    found = []
+    for i, sample in enumerate(samples):
+        if sample.prompt.tier == "syntax":
+            found.append(judge_program(sample, extractions[i], verdicts[programs[i]] if i in programs else None))
+        elif sample.prompt.tier == "general":
+            found.append(judge_general(sample, extractions[i], outcomes.get(i)))
+        else:
+            found.append(judge_answer(sample) if sample.prompt.tier == "factual" else unrated(sample))
     return collapse(found)
+
+
+def run_all(samples: Sequence[Sample], extractions: Mapping[int, Extraction], stage: StageRun) -> dict[int, Outcome]:
+    """How each whole general answer ends with its tests, by its place among the samples."""
+    programs = {
+        i: Program(extractions[i].code, sample.prompt.tests or "", sample.prompt.entry or "")
+        for i, sample in enumerate(samples)
+        if sample.prompt.tier == "general" and sample.finish_reason != "length" and extractions[i].code.strip()
+    }
+    if programs:
+        stage.log.info("running %d Python programs, held by %s", len(programs), ", ".join(layers()))
+    return dict(zip(programs, run_many(list(programs.values()), processes=usable_cpus()), strict=True))
 
 
 def write_scores(path: Path, judged: Sequence[Judged], compiler: Compiler) -> None:
@@ -106,7 +134,7 @@ def write_scores(path: Path, judged: Sequence[Judged], compiler: Compiler) -> No
 
 
 def score_row(one: Judged, compiler: Compiler) -> Mapping[str, Any]:
-    """One row of scores.jsonl. `compiler` is null for a factual answer; its verdict is null for no program."""
+    """One row of scores.jsonl. `compiler` is null where none judges; its verdict is null for no program."""
     prompt, verdict = one.sample.prompt, one.verdict
     errors = [{"line": e.line, "source": e.source, "message": e.message} for e in verdict.errors] if verdict else []
     judge = {

@@ -1,7 +1,8 @@
 """The rules by which one answer passes or fails.
 
 An answer to a syntax prompt passes *raw* when it ended by itself and its program compiles, and *strictly* when it also
-holds enough statements of its own, meets the prompt's patterns, is no echo, and answers no other prompt as well.
+holds enough statements of its own, meets the prompt's patterns, is no echo, and answers no other prompt as well. An
+answer to a general prompt passes when it ended by itself and its Python passes the prompt's tests.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bbjspec.bbj.compiler import Verdict
-from bbjspec.bbj.extract import Extraction, extract
+from bbjspec.bbj.extract import Extraction, extract, extract_python
+from bbjspec.sandbox import Outcome
 from bbjspec.stages.programs import containment, significant_statements, statements, stripped, unchanged
 from bbjspec.suite import Prompt
 
@@ -40,6 +42,25 @@ FACTUAL_OUTCOMES = {
     "too_long": "longer than allowed",
     "missing_fact": "lacks the fact asked for",
     "wrong_fact": "states something wrong",
+}
+GENERAL_OUTCOMES = {
+    PASS: "passes its tests",
+    "truncated": "cut off at the token limit",
+    "wrong_language": "only code fences of other languages",
+    "empty": "no program",
+    "wrong_result": "fails its tests, or with an error",
+    "timeout": "does not end in time",
+    "memory": "takes too much memory",
+    "output": "prints too much",
+    "forbidden": "does what the sandbox forbids",
+}
+UNRATED = "unrated"
+# Of each tier: what an answer can come to, with what it means in a card.
+TIER_OUTCOMES = {
+    "syntax": OUTCOMES,
+    "factual": FACTUAL_OUTCOMES,
+    "general": GENERAL_OUTCOMES,
+    "realistic": {UNRATED: "for people to rate"},
 }
 # Steps of the funnel, and the outcomes that have been left behind at each.
 FUNNEL = {
@@ -77,8 +98,8 @@ class Judged:
 
 
 def solution_of(sample: Sample) -> Extraction:
-    """The program in a syntax answer: blind to whether it compiles."""
-    return extract(sample.completion)
+    """The program in an answer to a syntax or general prompt: blind to whether it compiles or runs."""
+    return (extract_python if sample.prompt.tier == "general" else extract)(sample.completion)
 
 
 def judge_program(sample: Sample, extraction: Extraction, verdict: Verdict | None) -> Judged:
@@ -131,13 +152,31 @@ def collapse(judged: Iterable[Judged]) -> list[Judged]:
     found = list(judged)
     asked: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for one in found:
-        asked[tuple(statements(one.solution))].add(one.sample.prompt.id)
+        if one.sample.prompt.tier == "syntax":
+            asked[tuple(statements(one.solution))].add(one.sample.prompt.id)
     return [
         replace(one, outcome="template_collapse", strict_pass=False)
-        if one.strict_pass and len(asked[tuple(statements(one.solution))]) > 1
+        if one.strict_pass and one.sample.prompt.tier == "syntax" and len(asked[tuple(statements(one.solution))]) > 1
         else one
         for one in found
     ]
+
+
+def judge_general(sample: Sample, extraction: Extraction, outcome: Outcome | None) -> Judged:
+    """A general answer by how its program and tests ended in the sandbox; `outcome` is None for no program."""
+    if sample.finish_reason == "length":
+        said = "truncated"
+    elif outcome is None:
+        said = "wrong_language" if extraction.outcome == "wrong_language" else "empty"
+    else:
+        said = {"passed": PASS, "failed": "wrong_result"}.get(outcome.kind, outcome.kind)
+    checks = {"detail": outcome.detail if outcome else ""}
+    return Judged(sample, extraction.code, extraction.outcome, None, said, said == PASS, said == PASS, checks)
+
+
+def unrated(sample: Sample) -> Judged:
+    """An answer to a realistic prompt: kept for people, counted nowhere."""
+    return Judged(sample, sample.completion, "text", None, UNRATED, False, False)
 
 
 def first_sentence(text: str) -> str:

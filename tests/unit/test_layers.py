@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bbjspec"
 # Each layer may import itself and what stands before it.
 ORDER = [
     {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded"},
-    {"yamlio", "spec", "suite", "data"},
+    {"yamlio", "spec", "suite", "suitefields", "data", "sandbox", "sandbox_child"},
     {"stage", "sources"},
     {"store", "publish"},
     {"stages"},

@@ -18,6 +18,7 @@ from bbjspec.metrics import (
     gate,
     holm,
     mcnemar_exact,
+    non_inferior,
     paired_interval,
     pass_at_k,
     pass_power,
@@ -278,3 +279,28 @@ def test_power_of_pass_is_what_simulation_finds() -> None:
     runs = [gate([round(rng.gauss(effect, sd), 1) for _ in range(n)], 0.1) for _ in range(300)]
     share = sum(run.decision == "PASS" for run in runs) / len(runs)
     assert share == pytest.approx(pass_power(effect, sd, n, 0.1), abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("differences", "decision", "reason"),
+    [
+        ([0.0] * 24, "not forgotten", "+0.000 [+0.000, +0.000]: the interval lies above -0.1"),
+        ([-0.1] * 24, "not settled", "-0.100 [-0.100, -0.100]: the interval does not exclude -0.1"),
+        ([-0.2] * 24, "forgotten", "-0.200 [-0.200, -0.200]: the interval lies below -0.1"),
+        ([-0.3, -0.5] * 12, "forgotten", "-0.400 [-0.443, -0.357]: the interval lies below -0.1"),
+        ([0.5, -0.5] * 12, "not settled", "+0.000 [-0.216, +0.216]: the interval does not exclude -0.1"),
+        ([0.1, -0.1] * 12, "not forgotten", "+0.000 [-0.043, +0.043]: the interval lies above -0.1"),
+        ([0.0] * 19, "not settled", "19 prompts are too few to decide: at least 20 are needed"),
+        ([0.3], "not settled", "1 prompts are too few to decide: at least 20 are needed"),
+    ],
+)
+def test_non_inferiority(differences: list[float], decision: str, reason: str) -> None:
+    found = non_inferior(differences, 0.1)
+    assert (found.decision, found.reason) == (decision, reason)
+    assert non_inferior(differences[::-1], 0.1) == found
+
+
+def test_non_inferiority_refuses_what_has_no_answer() -> None:
+    for differences, margin in (([], 0.1), ([0.0], 0.0), ([0.0], -0.1), ([0.0], math.nan), ([math.inf], 0.1)):
+        with pytest.raises(ValueError):
+            non_inferior(differences, margin)

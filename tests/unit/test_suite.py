@@ -14,16 +14,24 @@ from typing import Any
 import pytest
 
 from bbjspec.bbj.compiler import Builtin
+from bbjspec.bbj.extract import blocks
+from bbjspec.bbj.parallel import usable_cpus
+from bbjspec.data.leakage import leaks
+from bbjspec.data.rows import load_rows
 from bbjspec.errors import BadInput
+from bbjspec.sandbox import Program, run_many
 from bbjspec.stages.programs import statements
 from bbjspec.stages.verdicts import Judged, Sample, judge_answer, judge_program, solution_of
 from bbjspec.suite import MAX_LINE, VIEWS, Prompt, load_prompts, suite_hash, view_bytes
+from bbjspec.suitefields import TIERS
 
 ROOT = Path(__file__).parents[2]
-FILES = sorted(path for tier in ("syntax", "factual", "starter") for path in ROOT.glob(f"eval/prompts/{tier}/*.jsonl"))
+FILES = sorted(path for tier in (*TIERS, "starter") for path in ROOT.glob(f"eval/prompts/{tier}/*.jsonl"))
 SHIPPED = load_prompts(FILES)
 SYNTAX = [prompt for prompt in SHIPPED if prompt.checks is not None]
-FACTUAL = [prompt for prompt in SHIPPED if prompt.checks is None]
+FACTUAL = [prompt for prompt in SHIPPED if prompt.tier == "factual"]
+GENERAL = [prompt for prompt in SHIPPED if prompt.tier == "general"]
+REALISTIC = [prompt for prompt in SHIPPED if prompt.tier == "realistic"]
 
 SYNTAX_ROW: dict[str, Any] = {
     "id": "t/1",
@@ -46,6 +54,19 @@ FACTUAL_ROW: dict[str, Any] = {
     "pass_examples": ["LEN"],
     "fail_examples": ["SIZE", "COUNT"],
 }
+GENERAL_ROW: dict[str, Any] = {
+    **{name: value for name, value in SYNTAX_ROW.items() if name != "checks"},
+    "tier": "general",
+    "reference": "def double(x):\n    return 2 * x\n",
+    "entry": "double",
+    "tests": "assert double(2) == 4",
+    "fail_examples": ["def double(x): return x", "def double(x): return 4 * x"],
+}
+REALISTIC_ROW: dict[str, Any] = {
+    **{name: value for name, value in SYNTAX_ROW.items() if name != "checks"},
+    "tier": "realistic",
+    "notes": "Is it short?",
+}
 
 
 def changed(row: dict[str, Any], **changes: Any) -> str:
@@ -66,6 +87,8 @@ def errors_of(*paths: Path) -> list[str]:
         load_prompts(paths)
     return [str(finding).replace(f"{paths[0].parent}/", "") for finding in caught.value.findings]
 
+
+ASSERTS_NOTHING = "1: tests: asserts nothing; write assertions, such as 'assert add(1, 2) == 3'"
 
 # One line of a file, and what is said about it.
 BAD_LINES: list[tuple[str | bytes, str]] = [
@@ -88,8 +111,11 @@ BAD_LINES: list[tuple[str | bytes, str]] = [
         changed(SYNTAX_ROW, id="BBj GUI"),
         "1: id: 'BBj GUI' is no id; write small letters, digits and / . _ - between, such as 'bbj/gui/001'",
     ),
-    (changed(SYNTAX_ROW, tier="sintax"), "1: tier: 'sintax' is none of syntax, factual; did you mean 'syntax'?"),
-    (changed(SYNTAX_ROW, tier=["syntax"]), "1: tier: a list is none of syntax, factual"),
+    (
+        changed(SYNTAX_ROW, tier="sintax"),
+        "1: tier: 'sintax' is none of syntax, factual, general, realistic; did you mean 'syntax'?",
+    ),
+    (changed(SYNTAX_ROW, tier=["syntax"]), "1: tier: a list is none of syntax, factual, general, realistic"),
     (
         changed(SYNTAX_ROW, difficulty="Basic"),
         "1: difficulty: 'Basic' is none of basic, intermediate, advanced; did you mean 'basic'?",
@@ -140,6 +166,19 @@ BAD_LINES: list[tuple[str | bytes, str]] = [
     (changed(FACTUAL_ROW, must=[]), "1: must: 0 given; at least 1 needed"),
     (changed(FACTUAL_ROW, fail_examples=["SIZE"]), "1: fail_examples: 1 given; at least 2 needed"),
     (changed(FACTUAL_ROW, max_chars=2.5), "1: max_chars: a whole number is meant, not a number"),
+    (
+        changed(FACTUAL_ROW, tests="assert 1"),
+        "1: tests: unknown field; it belongs to a general prompt, a factual prompt has must and must_not",
+    ),
+    (changed(GENERAL_ROW, checks={}), "1: checks: unknown field; a general prompt is judged by its tests"),
+    (changed(GENERAL_ROW, generation="dwc"), "1: generation: 'dwc' is none of all"),
+    (changed(GENERAL_ROW, entry="2x"), "1: entry: '2x' is no name of a Python function"),
+    (changed(GENERAL_ROW, tests="double(2)"), ASSERTS_NOTHING),
+    (changed(GENERAL_ROW, tests="assert ("), "1: tests: no Python: '(' was never closed (<unknown>, line 1)"),
+    (changed(GENERAL_ROW, reference="def"), "1: reference: no Python: invalid syntax (<unknown>, line 1)"),
+    (changed(GENERAL_ROW, fail_examples=["x = 1"]), "1: fail_examples: 1 given; at least 2 needed"),
+    (changed(REALISTIC_ROW, checks={}), "1: checks: unknown field; a realistic prompt is judged by people"),
+    (changed(REALISTIC_ROW, notes=None), "1: notes: missing"),
 ]
 
 
@@ -270,6 +309,42 @@ def test_patterns_accept_their_own_answers_and_no_other(prompt: Prompt) -> None:
     others = [(other.id, answer) for other in rest for answer in (other.reference, *other.pass_examples)]
     lenient = replace(prompt, must_not=(), max_chars=None)  # `must` alone has to tell them apart
     assert [(identifier, answer) for identifier, answer in others if answered(lenient, answer) == "pass"] == []
+
+
+def test_what_python_must_hold() -> None:
+    """References pass, wrong variants and degenerate answers do not, nor does another task's reference."""
+    programs, passing = [], []
+    for at, prompt in enumerate(GENERAL):
+        other = GENERAL[at - 1]
+        stub = f"def {prompt.entry}(*arguments, **options):\n    "
+        renamed = other.reference.replace(str(other.entry), str(prompt.entry))
+        bad = [
+            *prompt.fail_examples,
+            renamed,
+            f"{stub}return None",
+            f"{stub}return arguments[0]",
+            f"{stub}raise ValueError",
+        ]
+        bad += [prompt.input, f"# {prompt.input}", f"{stub}pass\nraise SystemExit(0)", "print('passed')"]
+        for source in (prompt.reference, *bad):
+            programs.append(Program(source, str(prompt.tests), str(prompt.entry)))
+            passing.append((prompt.id, source, source == prompt.reference))
+    outcomes = run_many(programs, processes=usable_cpus())
+    assert [p[:2] for p, o in zip(passing, outcomes, strict=True) if (o.kind == "passed") != p[2]] == []
+
+
+def test_general_and_realistic_prompts_are_enough() -> None:
+    assert len(GENERAL) >= 40 and len({p.category for p in GENERAL}) >= 10
+    assert all(str(prompt.tests).count("assert") >= 4 and str(prompt.entry) in prompt.input for prompt in GENERAL)
+    assert len(REALISTIC) >= 20
+    assert {p.generation for p in REALISTIC} == {"all", "character", "vpro5", "bbj-gui", "dwc"}
+    assert leaks([*GENERAL, *REALISTIC], load_rows(ROOT / "dataset/sample.jsonl", "sample.jsonl")) == []
+
+
+@pytest.mark.parametrize("prompt", REALISTIC, ids=lambda prompt: prompt.id)
+def test_the_sketch_of_a_good_answer_compiles(prompt: Prompt) -> None:
+    (program,) = blocks(prompt.reference)
+    assert (program.tag, Builtin().compile([program.code])[0].errors) == ("bbj", ())
 
 
 def judged(prompt: Prompt, completion: str) -> Judged:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bbjspec.bbj.compiler import Builtin
-from bbjspec.bbj.extract import extract
-from bbjspec.stages.verdicts import Judged, Sample, collapse, judge_answer, judge_program, solution_of
+from bbjspec.bbj.extract import extract, extract_python
+from bbjspec.sandbox import Outcome
+from bbjspec.stages.verdicts import (
+    TIER_OUTCOMES,
+    Judged,
+    Sample,
+    collapse,
+    judge_answer,
+    judge_general,
+    judge_program,
+    solution_of,
+)
 from bbjspec.suite import Checks, Prompt
 
 PROMPT = Prompt(
@@ -22,11 +33,19 @@ PROMPT = Prompt(
     checks=Checks(require=(r"\btotal\s*=", r"\bprint\b"), forbid=(r"\bgoto\b",), min_statements=3, mode="write"),
 )
 GOOD = PROMPT.reference
+FACT = replace(
+    PROMPT,
+    tier="factual",
+    checks=None,
+    reference="LEN returns the length.",
+    must=(r"\blength\b",),
+    must_not=(r"\bremainder\b",),
+    scope="first_sentence",
+    max_chars=80,
+)
 
 
 def judged(completion: str, finish: str = "stop", **changes: Any) -> Judged:
-    from dataclasses import replace
-
     sample = Sample(replace(PROMPT, **changes), 0, completion, finish)
     program = solution_of(sample)
     return judge_program(sample, program, Builtin().compile([program.code])[0] if program.code.strip() else None)
@@ -55,6 +74,23 @@ def judged(completion: str, finish: str = "stop", **changes: Any) -> Judged:
 def test_extraction(text: str, code: str, outcome: str, blocks: int) -> None:
     found = extract(text)
     assert (found.code, found.outcome, found.n_blocks) == (code, outcome, blocks)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "outcome"),
+    [
+        ("```python\nx = 1\n```", "x = 1\n", "ok"),
+        ("Here:\n```Py\nx = 1\n```\nand\n```\nx = 1\ny = 2\n```", "x = 1\ny = 2\n", "ok"),
+        ("```python\n# a\n# b\n# c\nx = 1\n```\n```python\nx = 1\ny = 2\n```", "x = 1\ny = 2\n", "ok"),
+        ("```bbj\nprint 1\n```", "", "wrong_language"),
+        ("```python\nbroken ((\n```\n```python\nx = 1\n```", "broken ((\n", "ok"),
+        ("x = 1", "x = 1", "no_fence"),
+        ("", "", "empty"),
+    ],
+)
+def test_extraction_of_python(text: str, code: str, outcome: str) -> None:
+    found = extract_python(text)
+    assert (found.code, found.outcome) == (code, outcome)
 
 
 DEGENERATE = {
@@ -110,6 +146,32 @@ def test_one_program_for_two_prompts_passes_at_neither() -> None:
     assert [one.outcome for one in collapse([judged(answer), judged(answer)])] == ["pass", "pass"]
 
 
+def test_only_programs_in_bbj_collapse() -> None:
+    facts = [judge_answer(Sample(replace(FACT, id=f"t/{i}"), 0, "It is the length.", "stop")) for i in range(2)]
+    assert [one.outcome for one in collapse(facts)] == ["pass", "pass"]
+
+
+@pytest.mark.parametrize(
+    ("completion", "finish", "ended", "outcome"),
+    [
+        ("```python\nx = 1\n```", "stop", Outcome("passed"), "pass"),
+        ("```python\nx = 1\n```", "length", Outcome("passed"), "truncated"),
+        ("```python\nx = 1\n```", "stop", Outcome("failed", "AssertionError"), "wrong_result"),
+        ("```python\nx = 1\n```", "stop", Outcome("timeout"), "timeout"),
+        ("```python\nx = 1\n```", "stop", Outcome("memory"), "memory"),
+        ("```python\nx = 1\n```", "stop", Outcome("output"), "output"),
+        ("```python\nx = 1\n```", "stop", Outcome("forbidden"), "forbidden"),
+        ("```bbj\nprint 1\n```", "stop", None, "wrong_language"),
+        (" ", "stop", None, "empty"),
+    ],
+)
+def test_a_general_answer(completion: str, finish: str, ended: Outcome | None, outcome: str) -> None:
+    sample = Sample(replace(PROMPT, tier="general", checks=None), 0, completion, finish)
+    found = judge_general(sample, solution_of(sample), ended)
+    assert (found.outcome, found.strict_pass, found.raw_pass) == (outcome, outcome == "pass", outcome == "pass")
+    assert outcome in TIER_OUTCOMES["general"]
+
+
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [
@@ -122,13 +184,4 @@ def test_one_program_for_two_prompts_passes_at_neither() -> None:
     ],
 )
 def test_a_factual_answer(answer: str, outcome: str) -> None:
-    prompt = Prompt(
-        **{name: getattr(PROMPT, name) for name in ("id", "category", "difficulty", "generation", "input")},
-        tier="factual",
-        reference="LEN returns the length.",
-        must=(r"\blength\b",),
-        must_not=(r"\bremainder\b",),
-        scope="first_sentence",
-        max_chars=80,
-    )
-    assert judge_answer(Sample(prompt, 0, answer, "stop")).outcome == outcome
+    assert judge_answer(Sample(FACT, 0, answer, "stop")).outcome == outcome

@@ -55,7 +55,7 @@ def run(stage: StageRun) -> None:
     if not held or len(held) == len(rows):
         most = max(len(group.rows) for group in found)
         message = (
-            f"{len(rows)} rows cannot be split at {config['val_size']:g}: {most} ask nearly the same, and stay together"
+            f"{len(rows)} rows cannot be split at {config['val_size']:g}: {most} ask nearly the same and stay together"
         )
         raise BadInput([Finding(shown, 0, 0, "data.val_size", f"{message}; add other rows or change it")])
     examples = [_example(row, "val" if row.line in held else "train", config) for row in rows]

@@ -70,12 +70,12 @@ KINDS: dict[str, Kind] = {
         gpu=True,
     ),
     "score": Kind(
-        1,
+        2,
         ("scores.jsonl", "results.json"),
         publish={"scores.jsonl": "scores.jsonl", "results.json": "eval_results.json"},
     ),
-    "compare": Kind(1, ("comparison.json",), publish={"comparison.json": "comparison.json"}),
-    "card": Kind(1, ("MODEL_CARD.md",), publish={"MODEL_CARD.md": "MODEL_CARD.md"}),
+    "compare": Kind(2, ("comparison.json",), publish={"comparison.json": "comparison.json"}),
+    "card": Kind(2, ("MODEL_CARD.md",), publish={"MODEL_CARD.md": "MODEL_CARD.md"}),
 }
 
 

@@ -16,7 +16,9 @@ EXTRACTOR_VERSION = 1
 
 Outcome = Literal["ok", "no_fence", "wrong_language", "empty"]
 
-_TAGS = frozenset({"", "bbj", "basic"})
+TAGS = frozenset({"", "bbj", "basic"})
+"""Tags, in lower case, of blocks that may hold the answer."""
+
 _LINE_END = re.compile(r"(\r\n|\n|\r)")
 _OPENING = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
 _CLOSING = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
@@ -133,12 +135,13 @@ def extract(text: str) -> Extraction:
     found = blocks(text)
     if not found:
         return Extraction(text, "no_fence", 0) if text.strip() else Extraction("", "empty", 0)
-    candidates = [block.code for block in found if block.tag in _TAGS]
+    candidates = [block.code for block in found if block.tag in TAGS]
     if not candidates:
         return Extraction("", "wrong_language", len(found))
-    code = max(candidates, key=_code_lines)
+    code = max(candidates, key=code_lines)
     return Extraction(code, "ok", len(found)) if code.strip() else Extraction("", "empty", len(found))
 
 
-def _code_lines(code: str) -> int:
+def code_lines(code: str) -> int:
+    """Lines that are neither blank nor a comment."""
     return sum(1 for line in code.split("\n") if line.strip() and not _COMMENT.match(line))

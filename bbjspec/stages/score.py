@@ -1,7 +1,8 @@
 """Stage `score`: verdicts on every answer, and the figures that follow.
 
 Config: compiler {name, version}, builtin_version, k, n. Input: generate. Sources: prompts. Outputs: `scores.jsonl`, a
-row per sample, and `results.json`.
+row per sample, and `results.json`. What a score depends on besides the model is in it too: `sensitivity` has raw
+compile@1 under other ways of taking programs out of answers.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from bbjspec.bbj.extract import EXTRACTOR_VERSION
 from bbjspec.bbj.parallel import compile_all
 from bbjspec.errors import StageFailed
 from bbjspec.stage import StageRun
-from bbjspec.stages import results
+from bbjspec.stages import results, sensitivity
 from bbjspec.stages.generations import Generations, read_generations
 from bbjspec.stages.verdicts import Judged, collapse, judge_answer, judge_program, solution_of
 from bbjspec.store import read_json, write_json
@@ -32,7 +33,7 @@ def run(stage: StageRun) -> None:
     generations = read_generations(stage.input("generate") / "generations.jsonl", prompts, config["n"])
     judge = config["compiler"]
     compiler = open_compiler(judge["name"], judge["version"], stage.resources.get("compiler_path"))
-    judged = judge_all(generations, compiler, stage)
+    judged, ways = judge_all(generations, compiler, stage)
     temperature = float(generations.sampling["temperature"])
     metrics = results.tier_metrics(judged, config["k"], temperature)
     document = {
@@ -47,6 +48,7 @@ def run(stage: StageRun) -> None:
         "n_samples": len(judged),
         "n_infra": 0,  # one that is left fails the stage
         "metrics": metrics,
+        "sensitivity": ways,
         "funnel": results.funnel(judged),
         "outcomes": results.outcome_counts(judged),
         "by_category": results.grouped(judged, "category", config["k"], temperature),
@@ -74,27 +76,30 @@ def environment(directory: Path, generations: Generations) -> dict[str, Any]:
     }
 
 
-def judge_all(generations: Generations, compiler: Compiler, stage: StageRun) -> list[Judged]:
-    """Every sample with its outcome, in the order of the generations."""
+def judge_all(generations: Generations, compiler: Compiler, stage: StageRun) -> tuple[list[Judged], dict[str, Any]]:
+    """Every sample with its outcome, in the order of the generations, and the sensitivity to extraction."""
     samples = generations.samples
     extractions = {i: solution_of(s) for i, s in enumerate(samples) if s.prompt.tier == "syntax"}
-    programs = {i: e.code for i, e in extractions.items() if e.code.strip()}
-    different = sorted(set(programs.values()))
+    taken = {i: sensitivity.candidates(samples[i]) for i in extractions}
+    programs = {i: {code for codes in ways.values() for code in codes} for i, ways in taken.items()}
+    different = sorted(set().union(*programs.values()))
     stage.log.info("%d programs to compile", len(different))
     verdicts = dict(zip(different, compile_all(compiler, different), strict=True))
-    left = [i for i, code in programs.items() if verdicts[code].verdict == "infra_error"]
+    infra = {code: verdict for code, verdict in verdicts.items() if verdict.verdict == "infra_error"}
+    left = [i for i, codes in programs.items() if not codes.isdisjoint(infra)]
     if left:
         names = ", ".join(f"{samples[i].prompt.id} sample {samples[i].index}" for i in left[:SHOWN])
         more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
-        why = next((e.message for i in left for e in verdicts[programs[i]].errors), "no reason given")
+        why = next((e.message for verdict in infra.values() for e in verdict.errors), "no reason given")
         raise StageFailed(f"score: {compiler.name} gave no verdict on {names}{more}: {why}; see to it and run again")
     found = [
-        judge_program(sample, extractions[i], verdicts[programs[i]] if i in programs else None)
+        judge_program(sample, extractions[i], verdicts.get(extractions[i].code))
         if i in extractions
         else judge_answer(sample)
         for i, sample in enumerate(samples)
     ]
-    return collapse(found)
+    judged = collapse(found)
+    return judged, sensitivity.table(judged, taken, verdicts, float(generations.sampling["temperature"]))
 
 
 def write_scores(path: Path, judged: Sequence[Judged], compiler: Compiler) -> None:

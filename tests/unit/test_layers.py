@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bbjspec"
 
 # Each layer may import itself and what stands before it.
 ORDER = [
-    {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded"},
+    {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded", "pairing"},
     {"yamlio", "spec", "suite", "data"},
     {"stage", "sources"},
     {"store", "publish"},

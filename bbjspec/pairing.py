@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from bbjspec.metrics import holm, mcnemar_exact, paired_interval, pass_at_k, sign_flip, wilson
+from bbjspec.metrics import gate, holm, mcnemar_exact, paired_interval, pass_at_k, sign_flip, wilson
 
+SCHEMA_VERSION = 1  # of results.json and of comparisons
+HEADLINE = "compile@1"
 DIGITS = 9  # of rounded figures: more are noise of the machine's arithmetic
 ALIKE = ("suite_hash", "compiler", "extractor_version", "sampling")
 ENVIRONMENT = ("backend", "quantization", "dtype", "batch_size")
@@ -32,7 +34,7 @@ class Side:
     @property
     def prompts(self) -> Mapping[str, Any]:
         """Per prompt: tier, category, n, strict, raw."""
-        return dict(self.results["by_prompt"])
+        return cast("Mapping[str, Any]", self.results["by_prompt"])
 
     def who(self) -> dict[str, Any]:
         """What of its results stands in the comparison, besides figures."""
@@ -159,7 +161,7 @@ def all_metrics(a: Side, b: Side, leaked: Iterable[str], ks: Iterable[int]) -> d
     """Every metric that both have, without the leaked prompts: compile@k strict and raw, and factual accuracy."""
     out, found = set(leaked), {}
     syntax, factual = (a.of_tier(tier, out) for tier in ("syntax", "factual"))
-    for k in ks if syntax else ():
+    for k in sorted(ks) if syntax else ():
         found[f"compile@{k}"] = paired(a, b, syntax, k, "strict")
         found[f"compile@{k}_raw"] = paired(a, b, syntax, k, "raw")
     if factual:
@@ -220,3 +222,63 @@ def first_failures(path: Path) -> dict[str, dict[str, Any]]:
         first = errors[0] if errors else {"line": None, "source": None, "message": None}
         found[row["task_id"]] = {"sample": row["sample_idx"], "outcome": row["outcome"], **first}
     return found
+
+
+def compare_two(a: Side, b: Side, leaked: Iterable[str]) -> dict[str, Any]:
+    """Two experiments side by side, without the prompts that either one's training data gives away.
+
+    `verdict` is by strict compile@1: `better` when the 95 % interval of b minus a lies above 0, `worse` when it lies
+    below, else `not told apart`, and so with fewer than 20 prompts (`bbjspec.metrics.gate` at an effect of 0). Raises
+    ValueError when they are not comparable, or have no syntax prompt left.
+    """
+    if why := unlike(a, b, environment=False):
+        raise ValueError(why)
+    out = set(leaked) & set(a.prompts)
+    clean = a.of_tier("syntax", out)
+    if not clean:
+        raise ValueError("no syntax prompt is left that the training data does not give away")
+    headline = paired(a, b, clean, 1, "strict")
+    decision = gate(differences(a, b, clean, 1, "strict"), 0.0).decision
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "metric": HEADLINE,
+        "a": {**a.who(), **headline["a"]},
+        "b": {**b.who(), **headline["b"]},
+        **{name: headline[name] for name in ("diff", "ci", "p", "test", "n_prompts", "n_samples")},
+        "verdict": {"PASS": "better", "FAIL": "worse"}.get(decision, "not told apart"),
+        "metrics": all_metrics(a, b, out, _ks(a) & _ks(b)),
+        **changes(a, b, clean),
+        "excluded": sorted(out),
+        "notes": environment_differences(a, b),
+        "suite_hash": a.results["suite_hash"],
+        "compiler": a.results["compiler"],
+        "sampling": a.results["sampling"],
+    }
+
+
+def _ks(side: Side) -> set[int]:
+    return {entry["k"] for name, entry in side.results["metrics"].items() if name == f"compile@{entry['k']}"}
+
+
+def read_side(name: str, results: Path, scores: Path) -> Side:
+    """Results and failures from a `results.json` and a `scores.jsonl`. Raises ValueError that names the bad file."""
+    try:
+        document = json.loads(results.read_bytes())
+        version = document["schema_version"]
+        known = all(key in document for key in ("by_prompt", "metrics", "env", "model", *ALIKE))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{results.name} of {name} is not readable") from error
+    if version != SCHEMA_VERSION or not known:
+        raise ValueError(f"{results.name} of {name} was written by another version of bbjspec")
+    try:
+        return Side(name, document, first_failures(scores))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{scores.name} of {name} is not readable") from error
+
+
+def read_leaks(name: str, path: Path) -> set[str]:
+    """The ids in a `contamination.json`. Raises ValueError."""
+    try:
+        return {str(entry["id"]) for entry in json.loads(path.read_bytes())["leaked"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path.name} of {name} is not readable") from error

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -22,23 +21,24 @@ from bbjspec.errors import StageFailed
 from bbjspec.metrics import Decision, effect_for_power, gate, pass_power
 from bbjspec.pairing import (
     DIGITS,
+    HEADLINE,
+    SCHEMA_VERSION,
     Side,
     all_metrics,
     categories,
     changes,
     differences,
-    first_failures,
     of_differences,
     of_shares,
     paired,
+    read_leaks,
+    read_side,
     shares,
     unlike,
 )
 from bbjspec.stage import StageRun
-from bbjspec.stages.results import SCHEMA_VERSION
-from bbjspec.store import read_json, write_json
+from bbjspec.store import write_json
 
-HEADLINE = "compile@1"
 BASELINES = {"base": "base, zero-shot", "few_shot": "base, few-shot"}  # roles and what a card calls them
 POWER = 0.8
 POWER_METHOD = (
@@ -49,26 +49,19 @@ POWER_METHOD = (
 
 def run(stage: StageRun) -> None:
     """Compare. Raises StageFailed when two of them are not comparable."""
-    tuned = read_side(stage.input("tuned"), "tuned")
-    baselines = [read_side(stage.input(role), role) for role in BASELINES if role in stage.inputs]
-    leaks = read_json(stage.input("contamination") / "contamination.json")
-    if not isinstance(leaks, dict) or not isinstance(leaks.get("leaked"), list):
-        raise StageFailed("contamination.json is not readable; remove that stage's directory and run again")
-    leaked = {str(entry["id"]) for entry in leaks["leaked"]} & set(tuned.prompts)
+
+    def side(role: str) -> Side:
+        return read_side(role, stage.input(role) / "results.json", stage.input(role) / "scores.jsonl")
+
+    try:
+        tuned = side("tuned")
+        baselines = [side(role) for role in BASELINES if role in stage.inputs]
+        leaked = read_leaks("contamination", stage.input("contamination") / "contamination.json") & set(tuned.prompts)
+    except ValueError as error:
+        raise StageFailed(f"compare: {error}; remove that stage's directory and run again") from error
     document = compare(baselines, tuned, leaked, float(stage.config["gate"]["min_effect"]), stage.config["k"])
     write_json(stage.directory / "comparison.json", document)
     stage.log.info("%s: %s", document["decision"], document["reason"])
-
-
-def read_side(directory: Path, role: str) -> Side:
-    """What a score stage found. Raises StageFailed for files that are not readable."""
-    results = read_json(directory / "results.json")
-    if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
-        raise StageFailed(f"compare: results.json of {role} is not readable; remove that stage's directory")
-    try:
-        return Side(role, results, first_failures(directory / "scores.jsonl"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StageFailed(f"compare: scores.jsonl of {role} is not readable; remove that stage's directory") from error
 
 
 def compare(

@@ -10,8 +10,6 @@ from bbjspec.metrics import clustered_error, clustered_interval, pass_at_k, wils
 from bbjspec.pairing import DIGITS
 from bbjspec.stages.verdicts import FACTUAL_OUTCOMES, FUNNEL, OUTCOMES, Judged
 
-SCHEMA_VERSION = 1
-
 T = TypeVar("T")
 
 

@@ -16,6 +16,7 @@ from bbjspec.bbj.compiler import Compiler, open_compiler
 from bbjspec.bbj.extract import EXTRACTOR_VERSION
 from bbjspec.bbj.parallel import compile_all
 from bbjspec.errors import StageFailed
+from bbjspec.pairing import SCHEMA_VERSION
 from bbjspec.stage import StageRun
 from bbjspec.stages import results, sensitivity
 from bbjspec.stages.generations import Generations, read_generations
@@ -37,7 +38,7 @@ def run(stage: StageRun) -> None:
     temperature = float(generations.sampling["temperature"])
     metrics = results.tier_metrics(judged, config["k"], temperature)
     document = {
-        "schema_version": results.SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION,
         "suite_hash": suite_hash(prompts),
         "extractor_version": EXTRACTOR_VERSION,
         "model": dict(generations.model),

@@ -16,7 +16,7 @@ ORDER = [
     {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded", "pairing"},
     {"yamlio", "spec", "suite", "data"},
     {"stage", "sources"},
-    {"store", "publish"},
+    {"store", "publish", "parent"},
     {"stages"},
     {"plan", "architecture"},
     {"history", "needs", "gc"},

@@ -160,6 +160,25 @@ def diff(
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="What is compared with.")],
+    second: Annotated[str, typer.Argument(help="What may be better.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+) -> None:
+    """Is the second experiment better? Exit code 0: yes, 1: worse, 5: not told apart. Example: bbjspec compare v2 v3"""
+    from bbjspec import comparing
+    from bbjspec.plan import read_plan
+
+    names = [Path(name).name.removesuffix(".yaml") for name in (first, second)]
+    document = comparing.compare_experiments(read_plan(_root()), *names)
+    if as_json:
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        comparing.show(document)
+    raise typer.Exit(comparing.EXIT[document["verdict"]])
+
+
+@app.command()
 def schema() -> None:
     """The JSON Schema of specs, for editors. Example: bbjspec schema > experiments/schema.json"""
     from bbjspec.spec.schema import schema_text

@@ -63,10 +63,10 @@ def gain_sentence(told: Mapping[str, Any]) -> str:
     """How much of the raw gain is formatting, and how much language: what is left when extraction is forgiven."""
     raw, lenient, apart = (told[name] for name in ("raw", "lenient", "formatting"))
     return (
-        f"Formatting or language? Raw compile@1 changed by {signed(raw['diff'])} {interval(raw['ci'])}; with extraction "
-        f"forgiven it is {signed(lenient['diff'])} {interval(lenient['ci'])}. So {signed(apart['diff'])} "
+        f"Formatting or language? Raw compile@1 changed by {signed(raw['diff'])} {interval(raw['ci'])}; with "
+        f"extraction forgiven it is {signed(lenient['diff'])} {interval(lenient['ci'])}. So {signed(apart['diff'])} "
         f"{interval(apart['ci'])} of the change is formatting (programs that could not be taken out of the answer), "
-        f"the rest is language. Strictly it changed by {signed(told['strict']['diff'])}."
+        "the rest is language."
     )
 
 

@@ -71,10 +71,22 @@ def _known(plan: Plan, names: set[str] | None) -> None:
 @app.command()
 def check(
     specs: Annotated[list[str] | None, typer.Argument(help="Names or files; all when none is given.")] = None,
+    suite: Annotated[bool, typer.Option("--suite", help="Test the prompts instead, or these prompt files.")] = False,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", metavar="FILE", help="With --suite: no prompt may be given away here."),
+    ] = None,
+    compiler: Annotated[str, typer.Option("--compiler", help="With --suite: builtin or bbjcpl.")] = "builtin",
 ) -> None:
-    """Every error of every spec in one go. Example: bbjspec check v3"""
+    """Every error of every spec in one go; with --suite, of the prompts. Example: bbjspec check v3"""
     from bbjspec.plan import read_plan
 
+    if suite:
+        from bbjspec import suites
+
+        for line in suites.check(Path() if specs else _root(), specs or (), data or (), compiler):
+            print(line)
+        return
     plan = read_plan(_root())
     names = _named(specs)
     _known(plan, names)

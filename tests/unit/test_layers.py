@@ -18,6 +18,8 @@ ORDER = [
     {"stage", "sources"},
     {"store", "publish", "parent"},
     {"stages"},
+    {"selftest"},
+    {"suites"},
     {"plan", "architecture"},
     {"history", "needs", "gc"},
     {"why", "planview", "auditview", "comparing"},

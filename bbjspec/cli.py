@@ -87,6 +87,8 @@ def check(
         for line in suites.check(Path() if specs else _root(), specs or (), data or (), compiler):
             print(line)
         return
+    if data or compiler != "builtin":
+        raise UsageError("--data and --compiler belong to --suite: bbjspec check --suite --data FILE")
     plan = read_plan(_root())
     names = _named(specs)
     _known(plan, names)

@@ -13,7 +13,7 @@ import pytest
 from bbjspec.errors import StageFailed
 from bbjspec.metrics import gate, holm, mcnemar_exact
 from bbjspec.stage import StageRun
-from bbjspec.stages import compare, score
+from bbjspec.stages import cardtext, compare, score
 from bbjspec.stages.sensitivity import candidates
 from bbjspec.stages.verdicts import Sample
 from bbjspec.suite import load_prompts
@@ -128,6 +128,10 @@ def test_formatting_is_told_from_language(prompts: Path, tmp_path: Path) -> None
     assert (told["raw"]["diff"], told["strict"]["diff"]) == (0.75, 0.75)
     assert (told["lenient"]["a"]["value"], told["lenient"]["diff"]) == (1.0, -0.25)
     assert told["formatting"]["diff"] == told["raw"]["diff"] - told["lenient"]["diff"] == 1.0
+    assert cardtext.gain_sentence(told).startswith(
+        "Formatting or language? Raw compile@1 changed by +0.75 [0.56, 0.94]"
+    )
+    assert "So +1.00 [1.00, 1.00] of the change is formatting" in cardtext.gain_sentence(told)
     same = compared(tmp_path / "same", base=tuned, tuned=tuned)["formatting"]
     assert same["formatting"]["diff"] == same["raw"]["diff"] == 0
 
@@ -149,6 +153,17 @@ def test_every_baseline_must_be_beaten(prompts: Path, tmp_path: Path) -> None:
         assert both["a"]["role"] == "base" and both["diff"] == one["diff"], "the headline stays the zero-shot base's"
     worse = compared(tmp_path / "w", base=sides["best"], few_shot=sides["weak"], tuned=sides["tuned"])
     assert worse["decision"] == "FAIL"
+    end = "24 prompts × 2 samples; judged by the builtin checker (approximate), not by bbjcpl."
+    for document, begin in (
+        (one, "Better than its base at BBj: strict compile@1 0.58 against 0.08, +0.50 ["),
+        (compared(tmp_path / "p", base=sides["weak"], few_shot=sides["weak"], tuned=sides["tuned"]),
+         "Better than every baseline at BBj: strict compile@1 0.58 against 0.08 (base, zero-shot), +0.50 ["),
+        (compared(tmp_path / "i", base=sides["weak"], few_shot=sides["near"], tuned=sides["tuned"]),
+         "Not known to be better than a baseline (base, few-shot) at BBj: strict compile@1 0.58 against 0.46, +0.12 ["),
+        (worse, "Worse than a baseline (base, zero-shot) at BBj: strict compile@1 0.58 against 0.83, -0.25 ["),
+    ):  # fmt: skip
+        sentence = cardtext.verdict_sentence(document)
+        assert sentence.startswith(begin) and sentence.endswith(end)
 
 
 def test_unlike_baselines_are_refused(prompts: Path, tmp_path: Path) -> None:

@@ -207,6 +207,10 @@ def test_the_command(tmp_path: Path, said: Said) -> None:
         "none.jsonl: cannot be read: No such file or directory\n",
     )
     assert said("--suite")[0] == 2
+    assert said("--compiler", "bbjcpl")[::2] == (
+        2,
+        "bbjspec: --data and --compiler belong to --suite: bbjspec check --suite --data FILE\n",
+    )
 
 
 def test_the_command_without_files_takes_the_suites_of_the_specs(tmp_path: Path, said: Said) -> None:

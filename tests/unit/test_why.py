@@ -33,8 +33,11 @@ def text(root: Path, *names: str) -> str:
     return "\n".join(line for line, _ in PlanView(read_plan(root), names or None).lines())
 
 
-def bump(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def bump(monkeypatch: pytest.MonkeyPatch, kind: str) -> str:
+    """Raise the kind's version; what is then said of it."""
+    said = f"the stage's version {KINDS[kind].version} → {KINDS[kind].version + 1}"
     monkeypatch.setitem(KINDS, kind, dataclasses.replace(KINDS[kind], version=KINDS[kind].version + 1))
+    return said
 
 
 def test_nothing_to_do(project: Path) -> None:
@@ -168,7 +171,7 @@ def test_failed_is_told_with_its_last_error(project: Path, edit: Edit) -> None:
 
 
 def test_a_version_alone_is_outdated_and_nothing_runs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bump(monkeypatch, "score")
+    said = bump(monkeypatch, "score")
     rows = reports(project)
     assert not any(row.runs for row in rows.values())
     assert {role for role, row in rows.items() if row.state == "outdated"} == {
@@ -177,16 +180,16 @@ def test_a_version_alone_is_outdated_and_nothing_runs(project: Path, monkeypatch
     assert "nothing to run; outdated, kept until a refresh is asked for: v1" in text(project)
     rows = reports(project, refresh=True)
     assert {role for role, row in rows.items() if row.runs} == {"base_score", "score", "compare", "card", "publish"}
-    assert rows["score"].why == ("the stage's version 1 → 2",)
+    assert rows["score"].why == (said,)
     assert "a refresh is asked for" in rows["publish"].why[0]
 
 
 def test_a_version_and_an_edit_run_what_both_need(project: Path, edit: Edit, monkeypatch: pytest.MonkeyPatch) -> None:
-    bump(monkeypatch, "compare")
+    said = bump(monkeypatch, "compare")
     edit("k: [1, 2]", "k: [1, 2]\n  gate: {min_effect: 0.2}")
     rows = reports(project)
     assert {role for role, row in rows.items() if row.runs} == {"compare", "card", "publish"}
-    assert rows["compare"].why == ("the stage's version 1 → 2", "eval.gate.min_effect 0.1 → 0.2")
+    assert rows["compare"].why == (said, "eval.gate.min_effect 0.1 → 0.2")
     bump(monkeypatch, "score")
     assert {role for role, row in reports(project).items() if row.runs} == {
         "base_score", "score", "compare", "card", "publish",

@@ -84,7 +84,7 @@ def lines(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     judge = document["compiler"]
     yield (
         f"{b} is {_said(document['verdict'], a)}: strict {document['metric']} {document['diff']:+.3f} "
-        f"[{low:+.3f}, {high:+.3f}], {document['n_prompts']} prompts × {document['n_samples']}",
+        f"[{low:+.3f}, {high:+.3f}], {document['n_prompts']} prompts × {document['n_samples']} samples",
         STYLES.get(document["verdict"], "yellow"),
     )
     if judge["name"] == "builtin":

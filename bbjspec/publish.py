@@ -155,7 +155,8 @@ def run(root: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
     for folder in document["folders"]:
         said, comparison = _with_parent(root, document, folder)
         # The parent's paragraph comes first: a description may hold any text, its token too.
-        _place(root, root / folder["folder"], folder, {"@PARENT@\n\n": said} | tokens, comparison)
+        parent = {"@PARENT@\n\n": f"{said}\n\n" if said else "", "@PARENT@": said}
+        _place(root, root / folder["folder"], folder, parent | tokens, comparison)
         log.info("placed %s", folder["folder"])
 
 
@@ -167,8 +168,7 @@ def _with_parent(
     if not parent or not folder["card"]:
         return "", None
     own = {stage["kind"]: root / "build" / stage["kind"] / stage["digest"] for stage in folder["stages"]}
-    said, comparison = compare_with_parent(root, parent, document["experiment"], own["score"], own["contamination"])
-    return f"{said}\n\n", comparison
+    return compare_with_parent(root, parent, document["experiment"], own["score"], own["contamination"])
 
 
 def _place(

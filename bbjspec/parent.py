@@ -30,10 +30,10 @@ def published_side(root: Path, name: str) -> tuple[Side, set[str]] | None:
     try:
         bad = [file for file in _FILES if lock["files"].get(file) != sha256_file(folder / file)]
     except (OSError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"adapters/{name} is not whole; restore it with git checkout or git lfs pull") from error
+        raise ValueError(f"adapters/{name} is not whole; git checkout or git lfs pull restores it") from error
     if bad:
         raise ValueError(
-            f"adapters/{name}/{bad[0]} is not the file that lock.json lists; restore it with git checkout or git lfs pull"
+            f"adapters/{name}/{bad[0]} is not the file that lock.json lists; git checkout or git lfs pull restores it"
         )
     side = read_side(name, folder / "eval_results.json", folder / "scores.jsonl")
     return side, read_leaks(name, folder / "contamination.json")

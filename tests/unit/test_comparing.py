@@ -100,7 +100,7 @@ def test_results_are_taken_from_adapters_too(small: Path, monkeypatch: pytest.Mo
     code, text = said(small, "v1", "v2", monkeypatch=monkeypatch)
     assert (code, text) == (
         2,
-        "adapters/v1/eval_results.json is not the file that lock.json lists; restore it with git checkout or git lfs pull",
+        "adapters/v1/eval_results.json is not the file that lock.json lists; git checkout or git lfs pull restores it",
     )
 
 

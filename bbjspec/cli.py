@@ -71,10 +71,24 @@ def _known(plan: Plan, names: set[str] | None) -> None:
 @app.command()
 def check(
     specs: Annotated[list[str] | None, typer.Argument(help="Names or files; all when none is given.")] = None,
+    suite: Annotated[bool, typer.Option("--suite", help="Test the prompts instead, or these prompt files.")] = False,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", metavar="FILE", help="With --suite: no prompt may be given away here."),
+    ] = None,
+    compiler: Annotated[str, typer.Option("--compiler", help="With --suite: builtin or bbjcpl.")] = "builtin",
 ) -> None:
-    """Every error of every spec in one go. Example: bbjspec check v3"""
+    """Every error of every spec in one go; with --suite, of the prompts. Example: bbjspec check v3"""
     from bbjspec.plan import read_plan
 
+    if suite:
+        from bbjspec import suites
+
+        for line in suites.check(Path() if specs else _root(), specs or (), data or (), compiler):
+            print(line)
+        return
+    if data or compiler != "builtin":
+        raise UsageError("--data and --compiler belong to --suite: bbjspec check --suite --data FILE")
     plan = read_plan(_root())
     names = _named(specs)
     _known(plan, names)
@@ -157,6 +171,25 @@ def diff(
     print(report(changes))
     for warning in warnings(changes):
         print(f"warning: {warning}", file=sys.stderr)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="What is compared with.")],
+    second: Annotated[str, typer.Argument(help="What may be better.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+) -> None:
+    """Is the second experiment better? Exit code 0: yes, 1: worse, 5: not told apart. Example: bbjspec compare v2 v3"""
+    from bbjspec import comparing
+    from bbjspec.plan import read_plan
+
+    names = [Path(name).name.removesuffix(".yaml") for name in (first, second)]
+    document = comparing.compare_experiments(read_plan(_root()), *names)
+    if as_json:
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    else:
+        comparing.show(document)
+    raise typer.Exit(comparing.EXIT[document["verdict"]])
 
 
 @app.command()

@@ -66,6 +66,7 @@ class ExperimentPlan:
             "digest": self.publish_digest,
             "experiment": self.name,
             "description": " ".join(self.spec.description.split()),
+            "parent": self.spec.extends,
             "inputs": {stage.digest: stage.directory for stage in (*of_base, *own, *sides)},
             "folders": [
                 folder_document(baseline, of_base, None),

@@ -16,10 +16,12 @@ from typing import Any
 
 from bbjspec.digest import FileHashes, sha256_file
 from bbjspec.errors import BadInput, EnvironmentLacks, Finding, StageFailed
+from bbjspec.parent import compare_with_parent
 from bbjspec.stage import KINDS, Stage
 from bbjspec.store import MANIFEST, is_whole, read_json, stage_document, write_json
 
 LOCKFILE = "lock.json"
+PARENT = "parent_comparison.json"
 _LFS = b"version https://git-lfs.github.com/spec/v1"
 
 
@@ -151,11 +153,31 @@ def run(root: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
     """Place an experiment's results. The lock file goes first and comes back last: without it nothing is published."""
     tokens = {"@EXPERIMENT@": document["experiment"], "@DESCRIPTION@": document["description"]}
     for folder in document["folders"]:
-        _place(root, root / folder["folder"], folder, tokens)
+        said, comparison = _with_parent(root, document, folder)
+        # The parent's paragraph comes first: a description may hold any text, its token too.
+        parent = {"@PARENT@\n\n": f"{said}\n\n" if said else "", "@PARENT@": said}
+        _place(root, root / folder["folder"], folder, parent | tokens, comparison)
         log.info("placed %s", folder["folder"])
 
 
-def _place(root: Path, target: Path, folder: Mapping[str, Any], tokens: Mapping[str, str]) -> None:
+def _with_parent(
+    root: Path, document: Mapping[str, Any], folder: Mapping[str, Any]
+) -> tuple[str, dict[str, Any] | None]:
+    """The card's paragraph on the parent and the comparison; nothing for a folder without a card or without parent."""
+    parent = document.get("parent")
+    if not parent or not folder["card"]:
+        return "", None
+    own = {stage["kind"]: root / "build" / stage["kind"] / stage["digest"] for stage in folder["stages"]}
+    return compare_with_parent(root, parent, document["experiment"], own["score"], own["contamination"])
+
+
+def _place(
+    root: Path,
+    target: Path,
+    folder: Mapping[str, Any],
+    tokens: Mapping[str, str],
+    comparison: Mapping[str, Any] | None,
+) -> None:
     target.mkdir(parents=True, exist_ok=True)
     lock = target / LOCKFILE
     old = read_json(lock)
@@ -180,6 +202,9 @@ def _place(root: Path, target: Path, folder: Mapping[str, Any], tokens: Mapping[
         if needed <= set(placed) and faithful:
             groups = {file: manifest["files"][file]["group"] for file in placed}
             stages[stage["digest"]] = {**stage, "files": placed, "groups": groups}
+    if comparison is not None:
+        write_json(target / PARENT, comparison)
+        files[PARENT] = sha256_file(target / PARENT)
     if isinstance(old, dict):
         for name in set(old.get("files") or {}) - set(files):
             if is_plain_name(name):

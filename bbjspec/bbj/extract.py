@@ -16,7 +16,9 @@ EXTRACTOR_VERSION = 1
 
 Outcome = Literal["ok", "no_fence", "wrong_language", "empty"]
 
-_TAGS = frozenset({"", "bbj", "basic"})
+TAGS = frozenset({"", "bbj", "basic"})
+"""Tags, in lower case, of blocks that may hold the answer."""
+
 _PYTHON_TAGS = frozenset({"", "python", "py"})
 _LINE_END = re.compile(r"(\r\n|\n|\r)")
 _OPENING = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
@@ -132,7 +134,7 @@ def extract(text: str) -> Extraction:
     Lines of code are those that are neither blank nor REM; the first of several equal ones wins. Without any block it
     is the whole text, flagged `no_fence`.
     """
-    return _extract(text, _TAGS, _COMMENT)
+    return _extract(text, TAGS, _COMMENT)
 
 
 def extract_python(text: str) -> Extraction:
@@ -140,15 +142,17 @@ def extract_python(text: str) -> Extraction:
     return _extract(text, _PYTHON_TAGS, _PYTHON_COMMENT)
 
 
-def _extract(text: str, tags: frozenset[str], comment: re.Pattern[str]) -> Extraction:
-    def code_lines(code: str) -> int:
-        return sum(1 for line in code.split("\n") if line.strip() and not comment.match(line))
+def code_lines(code: str, comment: re.Pattern[str] = _COMMENT) -> int:
+    """Lines that are neither blank nor a comment."""
+    return sum(1 for line in code.split("\n") if line.strip() and not comment.match(line))
 
+
+def _extract(text: str, tags: frozenset[str], comment: re.Pattern[str]) -> Extraction:
     found = blocks(text)
     if not found:
         return Extraction(text, "no_fence", 0) if text.strip() else Extraction("", "empty", 0)
     candidates = [block.code for block in found if block.tag in tags]
     if not candidates:
         return Extraction("", "wrong_language", len(found))
-    code = max(candidates, key=code_lines)
+    code = max(candidates, key=lambda code: code_lines(code, comment))
     return Extraction(code, "ok", len(found)) if code.strip() else Extraction("", "empty", len(found))

@@ -1,7 +1,8 @@
 """Stage `card`: MODEL_CARD.md, made of the other stages' JSON and the builtin checker's recorded agreement.
 
 Config: spec. Inputs: audit, contamination, train, base_score, tuned_score, compare. Source: template. The card does not
-know its experiment: `@EXPERIMENT@` and `@DESCRIPTION@` stand where the publisher writes name and description.
+know its experiment: `@EXPERIMENT@`, `@DESCRIPTION@` and `@PARENT@` stand where the publisher writes name, description
+and what came of the comparison with the parent.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def context(stage: StageRun) -> dict[str, Any]:
     return {
         "metadata": metadata(spec, comparison),
         "verdict": cardtext.verdict_sentence(comparison),
+        "gain": cardtext.gain_sentence(comparison["formatting"]),
         "spec": spec,
         "base_name": _base_name(spec["model"]["base"]),
         "base_source": source,

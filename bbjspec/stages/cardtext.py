@@ -35,16 +35,23 @@ def count(value: float | None) -> str:
 
 
 def verdict_sentence(comparison: Mapping[str, Any]) -> str:
-    """The card's first sentence: what was decided, by how much, on how much, and who judged."""
-    decision, ci = str(comparison["decision"]), comparison["ci"]
-    if decision.startswith("PASS"):
-        said = "Better than its base at BBj"
-    elif decision == "FAIL" and ci[1] is not None and ci[1] < 0:
-        said = "Worse than its base at BBj"
+    """The card's first sentence: what was decided, by how much, on how much, and who judged.
+
+    With several baselines it is about the one that decides: the worst decision, and of these the smallest difference.
+    """
+    baselines = list(comparison["baselines"].values())
+    hard = ("FAIL", "INCONCLUSIVE", "PASS")
+    told = min(baselines, key=lambda one: (hard.index(one["decision"]), one["diff"]))
+    than = "its base" if len(baselines) == 1 else f"a baseline ({told['name']})"
+    decision, ci = told["decision"], told["ci"]
+    if decision == "PASS":
+        said = f"Better than {than if len(baselines) == 1 else 'every baseline'} at BBj"
+    elif decision == "FAIL" and ci[1] < 0:
+        said = f"Worse than {than} at BBj"
     elif decision == "FAIL":
-        said = f"Not better than its base at BBj by the {comparison['min_effect']:.2f} asked for"
+        said = f"Not better than {than} at BBj by the {comparison['min_effect']:.2f} asked for"
     else:
-        said = "Not known to be better than its base at BBj"
+        said = f"Not known to be better than {than} at BBj"
     compiler = comparison["compiler"]
     judge = (
         "judged by the builtin checker (approximate), not by bbjcpl"
@@ -52,10 +59,22 @@ def verdict_sentence(comparison: Mapping[str, Any]) -> str:
         else f"judged by {compiler['name']} {compiler['version']}"
     )
     samples = comparison["n_samples"]
+    against = f" ({told['name']})" if decision == "PASS" and len(baselines) > 1 else ""
     return (
-        f"{said}: strict {comparison['metric']} {plain(comparison['b']['value'])} against "
-        f"{plain(comparison['a']['value'])}, {signed(comparison['diff'])} {interval(ci)}, "
+        f"{said}: strict {comparison['metric']} {plain(told['b']['value'])} against "
+        f"{plain(told['a']['value'])}{against}, {signed(told['diff'])} {interval(ci)}, "
         f"{comparison['n_prompts']} prompts × {samples} {'sample' if samples == 1 else 'samples'}; {judge}."
+    )
+
+
+def gain_sentence(told: Mapping[str, Any]) -> str:
+    """How much of the raw gain is formatting, and how much language: what is left when extraction is forgiven."""
+    raw, lenient, apart = (told[name] for name in ("raw", "lenient", "formatting"))
+    return (
+        f"Formatting or language? Raw compile@1 changed by {signed(raw['diff'])} {interval(raw['ci'])}; with "
+        f"extraction forgiven it is {signed(lenient['diff'])} {interval(lenient['ci'])}. So {signed(apart['diff'])} "
+        f"{interval(apart['ci'])} of the change is formatting (programs that could not be taken out of the answer), "
+        "the rest is language."
     )
 
 

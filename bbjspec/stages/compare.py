@@ -1,152 +1,141 @@
 """Stage `compare`: is the tuned model better than its base, on the same prompts?
 
-Config: gate {min_effect}, k. Inputs: base and tuned (score stages), contamination. Output: `comparison.json`. In it `a`
-is the base and `b` the tuned model, a difference is b minus a, and the decision rests on strict compile@1 without the
-prompts that the training data gives away.
+Config: gate {min_effect}, k. Inputs: base and tuned (score stages), contamination; few_shot, where the plan has it, is
+the base again, asked with examples. Output: `comparison.json`. In it `a` is the base and `b` the tuned model, a
+difference is b minus a, and the decision rests on strict compile@1 without the prompts that the training data gives
+away. The tuned model must beat every baseline: each has its own gate, and none is picked, so nothing is corrected
+(Berger 1982, "Multiparameter Hypothesis Testing and Acceptance Sampling", Technometrics 24: intersection-union).
+
+The parent experiment is not compared with here (docs/decisions/0011): `bbjspec.parent` does it at publishing.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from bbjspec.errors import StageFailed
-from bbjspec.metrics import (
-    Decision,
-    effect_for_power,
-    gate,
-    non_inferior,
-    paired_interval,
-    pass_at_k,
-    pass_power,
-    sign_flip,
-    wilson,
+from bbjspec.metrics import Decision, effect_for_power, gate, non_inferior, pass_power
+from bbjspec.pairing import (
+    DIGITS,
+    HEADLINE,
+    SCHEMA_VERSION,
+    Side,
+    all_metrics,
+    categories,
+    changes,
+    differences,
+    of_differences,
+    of_shares,
+    paired,
+    read_leaks,
+    read_side,
+    shares,
+    unlike,
 )
 from bbjspec.stage import StageRun
-from bbjspec.stages.results import DIGITS, SCHEMA_VERSION
-from bbjspec.store import read_json, write_json
+from bbjspec.store import write_json
 
-HEADLINE = "compile@1"
 MARGIN = 0.10  # so much less on the general prompts counts as forgotten
+BASELINES = {"base": "base, zero-shot", "few_shot": "base, few-shot"}  # roles and what a card calls them
 POWER = 0.8
 POWER_METHOD = (
     "normal approximation with the standard deviation of the differences seen here: PASS needs the mean to reach "
-    "max(min_effect, t(n-1) * sd / sqrt(n))"
+    "max(min_effect, t(n-1) * sd / sqrt(n)); simulated, it is right to 2 points"
 )
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two score stages: its results and how often each prompt passed."""
-
-    name: str
-    results: Mapping[str, Any]
-
-    @property
-    def prompts(self) -> Mapping[str, Any]:
-        """Per prompt: tier, category, n, strict, raw."""
-        return dict(self.results["by_prompt"])
-
-    def who(self) -> dict[str, Any]:
-        """What of its results stands in the comparison, besides figures."""
-        return {"role": self.name, "model": self.results["model"]}
-
-
 def run(stage: StageRun) -> None:
-    """Compare. Raises StageFailed when the two are not comparable."""
-    base, tuned = (Side(role, _read(stage.input(role), role)) for role in ("base", "tuned"))
-    refuse_unlike(base, tuned)
-    leaks = read_json(stage.input("contamination") / "contamination.json")
-    if not isinstance(leaks, dict) or not isinstance(leaks.get("leaked"), list):
-        raise StageFailed("contamination.json is not readable; remove that stage's directory and run again")
-    leaked = {str(entry["id"]) for entry in leaks["leaked"]} & set(base.prompts)
-    document = compare(base, tuned, leaked, float(stage.config["gate"]["min_effect"]), stage.config["k"])
+    """Compare. Raises StageFailed when two of them are not comparable."""
+
+    def side(role: str) -> Side:
+        return read_side(role, stage.input(role) / "results.json", stage.input(role) / "scores.jsonl")
+
+    try:
+        tuned = side("tuned")
+        baselines = [side(role) for role in BASELINES if role in stage.inputs]
+        leaked = read_leaks("contamination", stage.input("contamination") / "contamination.json") & set(tuned.prompts)
+    except ValueError as error:
+        raise StageFailed(f"compare: {error}; remove that stage's directory and run again") from error
+    document = compare(baselines, tuned, leaked, float(stage.config["gate"]["min_effect"]), stage.config["k"])
     write_json(stage.directory / "comparison.json", document)
     stage.log.info("%s: %s", document["decision"], document["reason"])
 
 
-def _read(directory: Path, role: str) -> Mapping[str, Any]:
-    results = read_json(directory / "results.json")
-    if not isinstance(results, dict) or results.get("schema_version") != SCHEMA_VERSION:
-        raise StageFailed(f"compare: results.json of {role} is not readable; remove that stage's directory")
-    return results
+def compare(
+    baselines: Sequence[Side], tuned: Side, leaked: Iterable[str], min_effect: float, ks: Iterable[int]
+) -> dict[str, Any]:
+    """The document of comparison.json; the first baseline is `a`.
 
-
-def refuse_unlike(base: Side, tuned: Side) -> None:
-    """Raise StageFailed when the two were not made and judged in the same way. Unknown (null) is like anything."""
-    for name in ("suite_hash", "compiler", "extractor_version", "sampling"):
-        ours, theirs = base.results[name], tuned.results[name]
-        if ours != theirs:
-            raise StageFailed(f"compare: {name} differs: base {_short(ours)}, tuned {_short(theirs)}; score both alike")
-    for name in ("backend", "quantization", "dtype", "batch_size"):
-        ours, theirs = base.results["env"].get(name), tuned.results["env"].get(name)
-        if ours != theirs and ours is not None and theirs is not None:
-            raise StageFailed(f"compare: {name} differs: base {ours}, tuned {theirs}; generate both alike")
-    counts = [{name: entry["n"] for name, entry in side.prompts.items()} for side in (base, tuned)]
-    if counts[0] != counts[1]:
-        raise StageFailed("compare: base and tuned have not the same samples of the same prompts; score both again")
-
-
-def _short(value: Any) -> str:
-    return str(value)[:80]
-
-
-def compare(base: Side, tuned: Side, leaked: Iterable[str], min_effect: float, ks: Iterable[int]) -> dict[str, Any]:
-    """The document of comparison.json. `leaked` prompts are left out of everything but the figures named so."""
-    out = set(leaked)
-    syntax = [name for name, entry in base.prompts.items() if entry["tier"] == "syntax"]
-    factual = [name for name, entry in base.prompts.items() if entry["tier"] == "factual" and name not in out]
-    general = [name for name, entry in base.prompts.items() if entry["tier"] == "general" and name not in out]
-    clean = [name for name in syntax if name not in out]
+    `leaked` prompts are left out of everything but the figures named so. Raises StageFailed when a baseline was not
+    made and judged as the tuned model was, and when no prompt is left.
+    """
+    for side in baselines:
+        if why := unlike(side, tuned):
+            raise StageFailed(f"compare: {why}")
+    base, out = baselines[0], set(leaked)
+    syntax, clean = base.of_tier("syntax"), base.of_tier("syntax", out)
+    general = base.of_tier("general", out)
     if not clean:
         raise StageFailed("compare: no syntax prompt is left that the training data does not give away; add prompts")
-    decision = gate(differences(base, tuned, clean, 1, "strict"), min_effect)
+    gates = {side.name: gate(differences(side, tuned, clean, 1, "strict"), min_effect) for side in baselines}
+    decision, reason = overall(gates)
     provisional = base.results["compiler"]["name"] == "builtin"
-    shown = f"{decision.decision} (provisional)" if decision.decision == "PASS" and provisional else decision.decision
-    metrics: dict[str, Any] = {}
-    for k in ks:
-        metrics[f"compile@{k}"] = paired(base, tuned, clean, k, "strict")
-        metrics[f"compile@{k}_raw"] = paired(base, tuned, clean, k, "raw")
-    if factual:
-        metrics["factual_accuracy"] = paired(base, tuned, factual, 1, "strict")
-    if general:
-        metrics["general_pass@1"] = paired(base, tuned, general, 1, "strict")
     headline = paired(base, tuned, clean, 1, "strict")
-    changed = [_change(base, tuned, name) for name in sorted(clean)]
+    change = differences(base, tuned, clean, 1, "strict")
     return {
         "schema_version": SCHEMA_VERSION,
         "metric": HEADLINE,
         "a": {**base.who(), **headline["a"]},
         "b": {**tuned.who(), **headline["b"]},
-        **{name: headline[name] for name in ("diff", "ci", "p", "n_prompts", "n_samples")},
+        **{name: headline[name] for name in ("diff", "ci", "p", "test", "n_prompts", "n_samples")},
         "min_effect": min_effect,
-        "decision": shown,
+        "decision": f"{decision} (provisional)" if decision == "PASS" and provisional else decision,
         "provisional": provisional,
-        "reason": decision.reason,
+        "reason": reason,
+        "baselines": {
+            side.name: {
+                "name": BASELINES.get(side.name, side.name),
+                "decision": gates[side.name].decision,
+                "reason": gates[side.name].reason,
+                **paired(side, tuned, clean, 1, "strict"),
+            }
+            for side in baselines
+        },
         "forgetting": forgetting(base, tuned, general) if general else None,
-        "regressions": sorted((c for c in changed if c["diff"] < 0), key=lambda c: (c["diff"], c["id"])),
-        "improvements": sorted((c for c in changed if c["diff"] > 0), key=lambda c: (-c["diff"], c["id"])),
-        "metrics": metrics,
-        "by_category": _categories(base, tuned, clean),
+        **changes(base, tuned, clean),
+        "metrics": all_metrics(base, tuned, out, ks),
+        "formatting": formatting(base, tuned, clean),
+        "by_category": categories(base, tuned, clean),
         "leaked": {
             "excluded": sorted(out),
-            "without": _summary(headline, decision),
+            "without": _summary(headline, gates[base.name]),
             "with": _summary(
                 paired(base, tuned, syntax, 1, "strict"),
                 gate(differences(base, tuned, syntax, 1, "strict"), min_effect),
             ),
         },
-        "power": power(differences(base, tuned, clean, 1, "strict"), min_effect),
+        "power": power(change, min_effect),
         "suite_hash": base.results["suite_hash"],
         "compiler": base.results["compiler"],
-        "sampling": base.results["sampling"],
+        "sampling": tuned.results["sampling"],
         "env": base.results["env"],
     }
+
+
+def overall(gates: Mapping[str, Decision]) -> tuple[str, str]:
+    """(decision, reason): PASS when every baseline's gate passes, FAIL when any fails, else INCONCLUSIVE."""
+    if len(gates) == 1:
+        (only,) = gates.values()
+        return only.decision, only.reason
+    found = [one.decision for one in gates.values()]
+    decision = "FAIL" if "FAIL" in found else "PASS" if set(found) == {"PASS"} else "INCONCLUSIVE"
+    told = [f"{one.decision} against the {BASELINES[name]} ({one.reason})" for name, one in gates.items()]
+    return decision, "; ".join(told)
 
 
 def forgetting(base: Side, tuned: Side, names: list[str]) -> dict[str, Any]:
@@ -166,65 +155,33 @@ def forgetting(base: Side, tuned: Side, names: list[str]) -> dict[str, Any]:
     }
 
 
-def shares(side: Side, names: Iterable[str], k: int, what: str) -> list[Fraction]:
-    """pass@k of each prompt; for k = 1 the exact share, so that ties are ties."""
-    found = []
-    for name in names:
-        entry = side.prompts[name]
-        share = Fraction(entry[what], entry["n"]) if k == 1 else Fraction(pass_at_k(entry["n"], entry[what], k))
-        found.append(share)
-    return found
+def formatting(base: Side, tuned: Side, names: list[str]) -> dict[str, Any]:
+    """The raw gain of compile@1, told apart: how much of it is left when extraction is forgiven.
 
-
-def differences(base: Side, tuned: Side, names: list[str], k: int, what: str) -> list[Fraction]:
-    """Tuned minus base, per prompt."""
-    return [b - a for a, b in zip(shares(base, names, k, what), shares(tuned, names, k, what), strict=True)]
-
-
-def paired(base: Side, tuned: Side, names: list[str], k: int, what: str) -> dict[str, Any]:
-    """Both means with their intervals, and the paired difference with its interval and exact p."""
-    both = [shares(side, names, k, what) for side in (base, tuned)]
-    change = differences(base, tuned, names, k, what)
-    mean, low, high = paired_interval(change) if len(names) > 1 else (float(change[0]), -math.inf, math.inf)
+    `lenient` is an upper bound of what extraction costs: of a few ways to cut the program out, the one that compiles
+    counts. What the raw gain has beyond the lenient gain is `formatting`: programs that were there before training, but
+    were not found.
+    """
     greedy = base.prompts[names[0]]["n"] == 1
+    raw = [shares(side, names, 1, "raw") for side in (base, tuned)]
+    lenient = [_lenient(side, names) for side in (base, tuned)]
+    apart = [(t - b) - (lt - lb) for b, t, lb, lt in zip(*raw, *lenient, strict=True)]
     return {
-        "a": _mean(both[0], greedy),
-        "b": _mean(both[1], greedy),
-        "diff": round(mean, DIGITS),
-        "ci": [round(max(-1.0, low), DIGITS), round(min(1.0, high), DIGITS)],  # no difference of shares lies outside
-        "p": float(f"{sign_flip(change):.9g}"),
-        "n_prompts": len(names),
-        "n_samples": base.prompts[names[0]]["n"],
-        "k": k,
+        "strict": paired(base, tuned, names, 1, "strict"),
+        "raw": of_shares(*raw, greedy=greedy),
+        "lenient": of_shares(*lenient, greedy=greedy),
+        "formatting": of_differences(apart, greedy=False),
     }
 
 
-def _mean(values: list[Fraction], greedy: bool) -> dict[str, Any]:
-    """A side's mean and its interval, as in results.json: t over prompts, Wilson for one sample a prompt."""
-    if len(values) < 2:
-        return {"value": round(float(values[0]), DIGITS), "ci": [None, None]}
-    mean, low, high = paired_interval(values)
-    if greedy:
-        low, high = wilson(int(sum(values)), len(values))
-    return {"value": round(mean, DIGITS), "ci": [round(max(0.0, low), DIGITS), round(min(1.0, high), DIGITS)]}
+def _lenient(side: Side, names: list[str]) -> list[Fraction]:
+    passed = side.results["sensitivity"]["lenient"]["by_prompt"]
+    return [Fraction(passed[name], side.prompts[name]["n"]) for name in names]
 
 
 def _summary(figures: Mapping[str, Any], decision: Decision) -> dict[str, Any]:
     kept = {name: figures[name] for name in ("diff", "ci", "p", "n_prompts")}
     return {**kept, "a": figures["a"]["value"], "b": figures["b"]["value"], "decision": decision.decision}
-
-
-def _change(base: Side, tuned: Side, name: str) -> dict[str, Any]:
-    a, b = (Fraction(side.prompts[name]["strict"], side.prompts[name]["n"]) for side in (base, tuned))
-    entry = base.prompts[name]
-    return {"id": name, "category": entry["category"], "a": float(a), "b": float(b), "diff": float(b - a)}
-
-
-def _categories(base: Side, tuned: Side, names: Iterable[str]) -> dict[str, Any]:
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(base.prompts[name]["category"], []).append(name)
-    return {category: paired(base, tuned, members, 1, "strict") for category, members in groups.items()}
 
 
 def power(change: list[Fraction], min_effect: float) -> dict[str, Any]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from bbjspec.metrics import clustered_error, clustered_interval, pass_at_k, wilson
+from bbjspec.pairing import DIGITS
 from bbjspec.stages.verdicts import FUNNEL, TIER_OUTCOMES, Judged
 
-SCHEMA_VERSION = 1
-DIGITS = 9  # of rounded figures: more are noise of the machine's arithmetic
-
-ByPrompt = Mapping[str, Sequence[Judged]]
+T = TypeVar("T")
 
 
 def by_prompt(judged: Iterable[Judged], tier: str) -> dict[str, list[Judged]]:
@@ -24,8 +22,10 @@ def by_prompt(judged: Iterable[Judged], tier: str) -> dict[str, list[Judged]]:
     return groups
 
 
-def metric(groups: ByPrompt, k: int, temperature: float, passed: Callable[[Judged], bool]) -> dict[str, Any]:
-    """One metric: the mean over prompts of pass@k, with a 95 % interval.
+def metric(
+    groups: Mapping[str, Sequence[T]], k: int, temperature: float, passed: Callable[[T], bool]
+) -> dict[str, Any]:
+    """One metric of samples grouped by prompt: the mean over prompts of pass@k, with a 95 % interval.
 
     Several samples a prompt: clustered by prompt, t with one degree of freedom less than prompts. One sample: Wilson.
     Both are cut to [0, 1]. `se` and `ci` are null for a single prompt. Near 0 and 1 the t interval covers less than it

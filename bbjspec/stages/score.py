@@ -1,7 +1,8 @@
 """Stage `score`: verdicts on every answer, and the figures that follow.
 
 Config: compiler {name, version}, builtin_version, k, n. Input: generate. Sources: prompts. Outputs: `scores.jsonl`, a
-row per sample, and `results.json`.
+row per sample, and `results.json`. What a score depends on besides the model is in it too: `sensitivity` has raw
+compile@1 under other ways of taking programs out of answers.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from bbjspec.bbj.compiler import Compiler, open_compiler
 from bbjspec.bbj.extract import EXTRACTOR_VERSION, Extraction
 from bbjspec.bbj.parallel import compile_all, usable_cpus
 from bbjspec.errors import StageFailed
+from bbjspec.pairing import SCHEMA_VERSION
 from bbjspec.sandbox import Outcome, Program, layers, run_many
 from bbjspec.stage import StageRun
-from bbjspec.stages import results
+from bbjspec.stages import results, sensitivity
 from bbjspec.stages.generations import Generations, read_generations
 from bbjspec.stages.verdicts import (
     Judged,
@@ -43,12 +45,12 @@ def run(stage: StageRun) -> None:
     generations = read_generations(stage.input("generate") / "generations.jsonl", prompts, config["n"])
     judge = config["compiler"]
     compiler = open_compiler(judge["name"], judge["version"], stage.resources.get("compiler_path"))
-    judged = judge_all(generations, compiler, stage)
+    judged, ways = judge_all(generations, compiler, stage)
     tested = any(prompt.tier == "general" for prompt in prompts)
     temperature = float(generations.sampling["temperature"])
     metrics = results.tier_metrics(judged, config["k"], temperature)
     document = {
-        "schema_version": results.SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION,
         "suite_hash": suite_hash(prompts),
         "extractor_version": EXTRACTOR_VERSION,
         "model": dict(generations.model),
@@ -60,6 +62,7 @@ def run(stage: StageRun) -> None:
         "n_samples": len(judged),
         "n_infra": 0,  # one that is left fails the stage
         "metrics": metrics,
+        "sensitivity": ways,
         "funnel": results.funnel(judged),
         "outcomes": results.outcome_counts(judged),
         "by_category": results.grouped(judged, "category", config["k"], temperature),
@@ -87,30 +90,33 @@ def environment(directory: Path, generations: Generations) -> dict[str, Any]:
     }
 
 
-def judge_all(generations: Generations, compiler: Compiler, stage: StageRun) -> list[Judged]:
-    """Every sample with its outcome, in the order of the generations."""
+def judge_all(generations: Generations, compiler: Compiler, stage: StageRun) -> tuple[list[Judged], dict[str, Any]]:
+    """Every sample with its outcome, in the order of the generations, and the sensitivity to extraction."""
     samples = generations.samples
     extractions = {i: solution_of(s) for i, s in enumerate(samples) if s.prompt.tier in ("syntax", "general")}
-    programs = {i: e.code for i, e in extractions.items() if samples[i].prompt.tier == "syntax" and e.code.strip()}
-    different = sorted(set(programs.values()))
+    taken = {i: sensitivity.candidates(samples[i]) for i in extractions if samples[i].prompt.tier == "syntax"}
+    programs = {i: {code for codes in ways.values() for code in codes} for i, ways in taken.items()}
+    different = sorted(set().union(*programs.values()))
     stage.log.info("%d programs to compile", len(different))
     verdicts = dict(zip(different, compile_all(compiler, different), strict=True))
-    left = [i for i, code in programs.items() if verdicts[code].verdict == "infra_error"]
+    infra = {code: verdict for code, verdict in verdicts.items() if verdict.verdict == "infra_error"}
+    left = [i for i, codes in programs.items() if not codes.isdisjoint(infra)]
     if left:
         names = ", ".join(f"{samples[i].prompt.id} sample {samples[i].index}" for i in left[:SHOWN])
         more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
-        why = next((e.message for i in left for e in verdicts[programs[i]].errors), "no reason given")
+        why = next((e.message for verdict in infra.values() for e in verdict.errors), "no reason given")
         raise StageFailed(f"score: {compiler.name} gave no verdict on {names}{more}: {why}; see to it and run again")
     outcomes = run_all(samples, extractions, stage)
     found = []
     for i, sample in enumerate(samples):
         if sample.prompt.tier == "syntax":
-            found.append(judge_program(sample, extractions[i], verdicts[programs[i]] if i in programs else None))
+            found.append(judge_program(sample, extractions[i], verdicts.get(extractions[i].code)))
         elif sample.prompt.tier == "general":
             found.append(judge_general(sample, extractions[i], outcomes.get(i)))
         else:
             found.append(judge_answer(sample) if sample.prompt.tier == "factual" else unrated(sample))
-    return collapse(found)
+    judged = collapse(found)
+    return judged, sensitivity.table(judged, taken, verdicts, float(generations.sampling["temperature"]))
 
 
 def run_all(samples: Sequence[Sample], extractions: Mapping[int, Extraction], stage: StageRun) -> dict[int, Outcome]:

@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STAGES = Path(__file__).with_name("stages.json")
 DIGESTS = Path(__file__).with_name("digests.json")
 # They move results and name them, and make none; `digest` and `sources` count.
-MACHINERY = {"bbjspec", "bbjspec.errors", "bbjspec.stage", "bbjspec.store", "bbjspec.publish"}
+MACHINERY = {"bbjspec", "bbjspec.errors", "bbjspec.stage", "bbjspec.store", "bbjspec.publish", "bbjspec.parent"}
 
 
 def file_of(module: str, root: Path = REPOSITORY) -> Path | None:
@@ -102,7 +102,7 @@ def digests() -> dict[str, dict[str, str]]:
             "templates/MODEL_CARD.md.j2": "card",
             **{
                 f"eval/prompts/{tier}/{tier}.jsonl": json.dumps({**prompt, "id": f"t/{tier}", "checks": checks})
-                for tier in ("syntax", "factual", "starter")
+                for tier in ("syntax", "factual", "general", "realistic", "starter")
             },
         }.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)

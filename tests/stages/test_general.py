@@ -123,7 +123,7 @@ def test_what_is_forgotten_is_compared(tmp_path: Path, forgets: int | None, deci
         for one in results:
             one["by_prompt"] = {name: e for name, e in one["by_prompt"].items() if e["tier"] != "general"}
     base, side = (compare.Side(name, one) for name, one in zip(("base", "tuned"), results, strict=True))
-    document = compare.compare(base, side, [], 0.1, [1])
+    document = compare.compare([base], side, [], 0.1, [1])
     if decision is None:
         assert document["forgetting"] is None and "general_pass@1" not in document["metrics"]
         return
@@ -131,7 +131,7 @@ def test_what_is_forgotten_is_compared(tmp_path: Path, forgets: int | None, deci
     assert document["forgetting"]["n_prompts"] == 24 and document["forgetting"]["margin"] == 0.1
     assert document["metrics"]["general_pass@1"]["diff"] == pytest.approx(-forgets / 24)
     assert document["metric"] == "compile@1" and document["n_prompts"] == 1
-    leaky = compare.compare(base, side, ["python/01"], 0.1, [1])
+    leaky = compare.compare([base], side, ["python/01"], 0.1, [1])
     assert leaky["forgetting"]["n_prompts"] == 23
 
 
@@ -140,7 +140,7 @@ def test_a_base_that_knows_nothing_forgets_nothing(tmp_path: Path) -> None:
         return ("", "stop") if prompt["tier"] == "general" else good(prompt, sample)
 
     sides = [compare.Side(name, scored(tmp_path, name, blank)) for name in ("base", "tuned")]
-    found = compare.compare(*sides, [], 0.1, [1])["forgetting"]
+    found = compare.compare(sides[:1], sides[1], [], 0.1, [1])["forgetting"]
     said = "the base passes 0.000 of these tasks: too little to see 0.1 of it go"
     assert (found["decision"], found["reason"], found["diff"]) == ("not settled", said, 0.0)
 

@@ -13,14 +13,16 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bbjspec"
 
 # Each layer may import itself and what stands before it.
 ORDER = [
-    {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded"},
+    {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded", "pairing"},
     {"yamlio", "spec", "suite", "suitefields", "data", "sandbox", "sandbox_child"},
     {"stage", "sources"},
-    {"store", "publish"},
+    {"store", "publish", "parent"},
     {"stages"},
+    {"selftest", "selftasks"},
+    {"suites"},
     {"plan", "architecture"},
     {"history", "needs", "gc"},
-    {"why", "planview", "auditview"},
+    {"why", "planview", "auditview", "comparing"},
     {"workflow", "backends", "cli", "__main__"},
 ]
 LAYER = {name: level for level, names in enumerate(ORDER) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import random
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bbjspec import bbj
 from bbjspec.metrics import (
     clustered_interval,
     effect_for_power,
@@ -109,7 +111,29 @@ def test_mcnemar_vectors(b: int, c: int, p: float) -> None:
 
 def test_paired_vector() -> None:
     differences = [-1] * 3 + [1] * 15 + [0] * 32
-    assert paired_interval(differences) == six(0.24, 0.082131, 0.397869)
+    mean, low, high = paired_interval(differences)
+    assert (mean, low, high) == six(0.24, 0.082131, 0.397869)
+    t49 = 2.009575
+    assert (high - low) / 2 / t49 == six(0.078558)
+
+
+def test_the_public_names_and_their_arguments() -> None:
+    expected = {
+        pass_at_k: "(n, c, k)",
+        wilson: "(successes, n, confidence=0.95)",
+        mcnemar_exact: "(b, c)",
+        paired_interval: "(differences, confidence=0.95)",
+        clustered_interval: "(rows, confidence=0.95)",
+        sign_flip: "(differences)",
+        holm: "(pvalues)",
+        gate: "(differences, min_effect)",
+    }
+    for function, arguments in expected.items():
+        parameters = inspect.signature(function).parameters.values()
+        plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+        assert str(inspect.Signature(plain)) == arguments, function.__name__
+    found = bbj.extract("```bbj\nprint 1\n```")
+    assert (found.code, found.outcome, found.n_blocks) == ("print 1\n", "ok", 1)
 
 
 def test_clustered_vector() -> None:

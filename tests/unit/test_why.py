@@ -72,7 +72,7 @@ def test_a_field_is_named(project: Path, edit: Edit, old: str, new: str, role: s
 
 
 def test_files_and_inputs(project: Path, edit: Edit) -> None:
-    edit("print the number 3.", "print 3 now.", "dataset/rows.jsonl")
+    edit("Print 3 for ", "Now print 3 for ", "dataset/rows.jsonl")
     rows = reports(project)
     assert rows["audit"].why == rows["split"].why == ("dataset/rows.jsonl changed",)
     assert rows["train"].why == ("its input split is to run",)

@@ -217,6 +217,35 @@ def _spec(spec: str) -> Experiment:
 
 
 @app.command()
+def audit(
+    dataset: Annotated[Path, typer.Argument(help="ChatML rows: .jsonl or .jsonl.gz.", metavar="FILE")],
+    as_json: Annotated[bool, typer.Option("--json", help="As data: what audit.json holds.")] = False,
+    spec: Annotated[str | None, typer.Option("--spec", help="Take compiler, tokenizer, length, suite from it.")] = None,
+    suite: Annotated[list[str] | None, typer.Option("--suite", metavar="GLOB", help="Prompts to look for.")] = None,
+    compiler: Annotated[str | None, typer.Option("--compiler", metavar="builtin|bbjcpl", help="Who judges.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option("--tokenizer", metavar="DIR", help="Counts tokens.")] = None,
+    max_length: Annotated[int | None, typer.Option("--max-length", min=1, help="Tokens of a row at most.")] = None,
+    export: Annotated[Path | None, typer.Option("--export", metavar="YAML", help="Write a review.")] = None,
+    apply: Annotated[Path | None, typer.Option("--apply", metavar="YAML", help="Apply a review.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Where the cleaned dataset goes.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="--to may replace a file.")] = False,
+) -> None:
+    """What is wrong with a dataset, line by line; a review to decide on it. Example: bbjspec audit rows.jsonl"""
+    from bbjspec import auditview
+
+    if (apply is None) != (to is None):
+        raise UsageError("--apply REVIEW and --to FILE belong together")
+    if apply is not None and to is not None:
+        auditview.apply(dataset, apply, to, overwrite=overwrite)
+        return
+    if compiler not in (None, "builtin", "bbjcpl"):
+        raise UsageError(f"--compiler: there is no compiler {compiler}; write builtin or bbjcpl")
+    found = _spec(spec) if spec else None
+    options = auditview.Options(found, tuple(suite or ()), compiler, tokenizer, max_length)
+    auditview.run(dataset, options, as_json=as_json, export=export)
+
+
+@app.command()
 def run(stage_json: Annotated[Path, typer.Argument(help="The stage.json of one stage.")]) -> None:
     """What the engines call: do one stage's work. Example: bbjspec run build/train/0123456789abcdef/stage.json"""
     from bbjspec import store

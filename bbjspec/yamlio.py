@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -136,14 +136,27 @@ class _BoundedComposer(Composer):
         return root
 
 
+def compose(text: str, name: str) -> Any:
+    """The text as a tree of nodes with their marks, None when it is empty; for files that are not specs, of any size.
+
+    Aliases are not expanded. Raises BadInput.
+    """
+    return _told(YAML(typ="safe", pure=True).compose, text, name)
+
+
 def _parse(text: str, name: str, flavour: str) -> Any:
     yaml = YAML(typ=flavour, pure=True)
     yaml.Composer = _BoundedComposer
+    return _told(yaml.load, text, name)
+
+
+def _told(read: Callable[[str], Any], text: str, name: str) -> Any:
+    """What `read` makes of the text. Raises BadInput for whatever goes wrong."""
     limit = sys.getrecursionlimit()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an anchor that is set again is legal, and nothing for stderr
-            return yaml.load(text)
+            return read(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)

@@ -4,7 +4,7 @@
 
 Questions are built from many openings, tasks, things and circumstances, so that they share words and beginnings but
 are rarely near-duplicates; no two are equal. Answers hold a program of random statements between two texts in 93.8 %
-of the rows; their lengths are drawn around a median of 414 characters, to 4,896. What the programs say is no sense,
+of the rows; their lengths are drawn around a median of 414 characters, to about 4,896. The programs make no sense,
 but every statement has a shape that occurs in real ones, and one program in twenty has an error.
 """
 
@@ -16,9 +16,9 @@ import random
 import sys
 from collections.abc import Iterator
 
-MEDIAN, SPREAD, SHORTEST, LONGEST = 414, 0.75, 60, 4896  # characters of an answer; SPREAD is a lognormal's sigma
+MEDIAN, SPREAD, SHORTEST, LONGEST = 414, 0.7, 60, 4800  # characters of an answer; SPREAD is a lognormal's sigma
 WITH_CODE, WRONG = 0.938, 0.05  # shares of the rows
-FRAME = 180  # characters that an answer may need besides its two sentences and the statements meant to fill it
+FRAME = 100  # characters of an answer, about, besides its sentences and the statements that fill it
 SYSTEM = "You are an expert BBj programmer who helps users write and understand BBj code."
 
 _OPENINGS = """How do I|How can I|What is the best way to|Can you show me how to|I need to|Write a BBj program to
@@ -149,7 +149,7 @@ def program(draw: random.Random, size: int) -> str:
 def answer(draw: random.Random) -> str:
     """An answer of a length drawn around MEDIAN."""
     size = min(max(round(MEDIAN * math.exp(draw.gauss(0, SPREAD))), SHORTEST), LONGEST)
-    first, last = draw.choice(_PROSE), draw.choice(_PROSE)
+    first, last = (" ".join(draw.sample(_PROSE, 1 + (size > MEDIAN))) for _ in range(2))
     if draw.random() >= WITH_CODE:
         texts = [first]
         while sum(map(len, texts)) < size:

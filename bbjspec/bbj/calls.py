@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bbjspec.bbj.cursor import Cursor, Use
 from bbjspec.bbj.lexer import FILE, NAME, NUM, Token
@@ -18,8 +18,7 @@ CALL_OPTIONS = frozenset({"err", "end", "dom"})
 """Options that end the arguments of a method or of a user's function."""
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """A parsed operand: its kind, and its form, which says what may be done with it.
 
     Forms: `variable`, `element`, `substring`, `field`, `whole` (all can be assigned to), `call` (a method call) and
@@ -32,9 +31,12 @@ class Value:
     chains: bool = False
 
 
+_KIND_OF = {"$": STRING, "!": ANY, "@": ANY}
+
+
 def kind_of(token: Token) -> str:
     """What a name's suffix says: `$` a string, `!` or `@` anything, else a number."""
-    return {"$": STRING, "!": ANY, "@": ANY}.get(token.suffix, NUMBER)
+    return _KIND_OF.get(token.word[-1:], NUMBER)
 
 
 class Calls(Cursor, ABC):

@@ -40,7 +40,7 @@ class Expressions(Calls):
 
     def _operator(self, compares: bool) -> Token | None:
         token = self.peek()
-        if token.kind not in (OP, NAME) or token.word not in _PRECEDENCE:
+        if token.word not in _PRECEDENCE or token.kind not in (OP, NAME):
             return None
         return self.take() if compares or _PRECEDENCE[token.word] > _COMPARE else None
 
@@ -64,7 +64,7 @@ class Expressions(Calls):
     def _signed(self) -> Value:
         first = self.peek()
         signs = 0
-        while self.peek().kind == OP and self.peek().text in "+-!":
+        while (token := self.peek()).kind == OP and token.text in "+-!":
             self.index += 1
             signs += 1
         value = self.operand()
@@ -221,8 +221,8 @@ class Expressions(Calls):
             self.string("a mask")
 
     def _postfix(self, value: Value) -> Value:
-        while self.peek().kind == OP:
-            sign = self.peek().text
+        while (token := self.peek()).kind == OP:
+            sign = token.text
             if sign == ".":
                 value = self._dot(value)
             elif sign == "[":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 EXTRACTOR_VERSION = 1
@@ -17,7 +18,6 @@ Outcome = Literal["ok", "no_fence", "wrong_language", "empty"]
 
 _TAGS = frozenset({"", "bbj", "basic"})
 _LINE_END = re.compile(r"(\r\n|\n|\r)")
-_FENCE_SIGNS = ("`", "~")
 _OPENING = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})(.*)", re.DOTALL)
 _CLOSING = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*$")
 _COMMENT = re.compile(r"[ \t]*(?:[0-9]+[ \t]+)?rem(?![A-Za-z0-9_])", re.IGNORECASE)
@@ -71,8 +71,7 @@ class Fences:
 
     def feed(self, line: str) -> Literal["outside", "opens", "inside", "closes"]:
         """What the next line is. A line stands here without its end."""
-        start = line.lstrip(" ")[:1]
-        if start not in _FENCE_SIGNS:
+        if "```" not in line and "~~~" not in line:
             return "inside" if self.fence else "outside"
         if not self.fence:
             opening = _OPENING.match(line)
@@ -95,8 +94,13 @@ def split_lines(text: str) -> tuple[list[str], list[str]]:
 
 def blocks(text: str) -> list[Block]:
     """Every fenced block of `text`, in order."""
+    return list(_blocks(text))
+
+
+@lru_cache(maxsize=16)  # the repairs and the checks of one answer ask again and again
+def _blocks(text: str) -> tuple[Block, ...]:
     if "```" not in text and "~~~" not in text:
-        return []
+        return ()
     found: list[Block] = []
     content: list[str] = []
     reader, opened = Fences(), 0
@@ -117,7 +121,7 @@ def blocks(text: str) -> list[Block]:
             add(content, number + 1, True)
     if reader.fence:
         add(content[:-1] if content and not content[-1] else content, len(lines) + 1, False)
-    return found
+    return tuple(found)
 
 
 def extract(text: str) -> Extraction:

@@ -24,19 +24,20 @@ class Token(NamedTuple):
     @property
     def suffix(self) -> str:
         """`$`, `!`, `%` or `@` at the end of a name, or nothing."""
-        return self.word[-1] if self.word and self.word[-1] in "$!%@" else ""
+        last = self.word[-1:]
+        return last if last in "$!%@" else ""
 
 
 _TOKEN = re.compile(
-    r"""(?P<blank>[ \t\f]+)
-      | (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
+    r"""[ \t\f]*+(?:
+        (?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
       | (?P<name>[A-Za-z_][A-Za-z0-9_]*(?:[$!%]|@(?!\())?)
       | (?P<member>\#[A-Za-z_][A-Za-z0-9_]*[$!%]?)
       | (?P<string>"[^"]*"(?:"[^"]*")*)
       | (?P<hex>\$[0-9A-Fa-f]*\$)
       | (?P<mnemonic>'[^'"\s();,]+')
       | (?P<op><>|<=|>=|::|[-+*/^=<>()\[\],;:.?!@])
-      | (?P<bad>.)""",
+      | (?P<bad>.))""",
     re.VERBOSE | re.DOTALL,
 )
 _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -48,14 +49,14 @@ def tokens(text: str, start: int = 0) -> list[Token]:
     """The tokens of `text` from offset `start`; the last is always `END`."""
     found: list[Token] = []
     at, size, fresh = start, len(text), True
+    read = _TOKEN.match
     while at < size:
-        match = _TOKEN.match(text, at)
-        assert match is not None  # `bad` takes any character
+        match = read(text, at)
+        if match is None:  # `bad` takes any character: nothing but blanks is left
+            break
         kind, end = match.lastgroup, match.end()
-        if kind == "blank":
-            at = end
-            continue
-        piece = match.group()
+        piece = match[match.lastindex or 0]
+        at = end - len(piece)
         if kind == "name":
             word = piece.lower()
             if fresh and _is_comment(word, text, end):

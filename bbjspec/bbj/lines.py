@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _OWN_STATEMENT = re.compile(r"::[^:\s](?:[^:]|:(?!:)){0,4096}::[A-Za-z_]")
@@ -17,8 +18,7 @@ _NUMBER = re.compile(r"[ \t]*([0-9]+)(?:(?=[ \t])|$|(?=:))")
 _LABEL = re.compile(r"[ \t]*(?!rem[ \t]*:)([a-z_][a-z0-9_]*)[ \t]*:(?!:)", re.ASCII | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class LogicalLine:
+class LogicalLine(NamedTuple):
     """A line after joining. `starts[i]` is the offset in `text` at which physical line `numbers[i]` (from 1) begins.
 
     `number` is the line number in front, `label` the label (as written), `body` the offset of what follows them.
@@ -61,14 +61,11 @@ def logical_lines(lines: list[str]) -> Iterator[LogicalLine]:
 
 
 def _assemble(pieces: list[str], first: int) -> LogicalLine:
-    text = "".join(pieces)
-    starts, offset = [], 0
-    for piece in pieces:
-        starts.append(offset)
-        offset += len(piece)
+    text = pieces[0] if len(pieces) == 1 else "".join(pieces)
+    starts = tuple(accumulate(map(len, pieces[:-1]), initial=0))
     number, label, body = None, None, 0
     if match := _NUMBER.match(text):
         number, body = int(match[1][:9]), match.end()
     if match := _LABEL.match(text, body):
         label, body = match[1], match.end()
-    return LogicalLine(text, tuple(starts), tuple(range(first, first + len(pieces))), number, label, body)
+    return LogicalLine(text, starts, tuple(range(first, first + len(pieces))), number, label, body)

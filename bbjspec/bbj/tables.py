@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 NUMBER, STRING, ANY, ARRAY = "number", "string", "any", "array"
@@ -80,6 +80,7 @@ def bad_label(word: str) -> bool:
     return word in _rejected("label")
 
 
+@lru_cache(maxsize=4096)
 def bad_variable(word: str) -> bool:
     """Whether bbjcpl refuses `word` (lower case, with its suffix) as a variable. `%` is in no record: it is as `!`."""
     suffix = word[-1] if word[-1] in "$!%" else ""

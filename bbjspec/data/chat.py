@@ -13,11 +13,20 @@ from bbjspec.errors import BadInput, Finding
 
 def load_tokenizer(directory: Path) -> Any:
     """The tokenizer of a `tokenizer` stage. Raises BadInput when it has no chat template."""
+    return open_tokenizer(directory / "tokenizer", "model.base")
+
+
+def open_tokenizer(directory: Path, shown: str) -> Any:
+    """The tokenizer whose files are in the directory. Raises BadInput when it does not load or has no chat template."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(directory / "tokenizer", local_files_only=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except Exception as error:  # transformers raises whatever its parsers raise
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BadInput([Finding(shown, 0, 0, "", f"its tokenizer does not load: {first}")]) from error
     if not tokenizer.chat_template:
-        raise BadInput([Finding("model.base", 0, 0, "", "has no chat template; use an instruct model")])
+        raise BadInput([Finding(shown, 0, 0, "", "has no chat template; use an instruct model")])
     return tokenizer
 
 

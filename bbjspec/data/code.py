@@ -256,25 +256,25 @@ def raw_runs(answer: str) -> list[tuple[int, int]]:
 
 
 _SIGNALS = {
-    "rem": r"(?im)^[ \t]*(?:\d+[ \t]+)?rem\b",
-    "print": r"(?i)\bprint\b|(?m:^[ \t]*\?)",
-    "BBjAPI": r"(?i)\bBBjAPI\(\)",
-    "BBj class": r"\bBBj[A-Z]\w+",
-    "string name": r"\b[A-Za-z_]\w*\$",
-    "object name": r"\b[A-Za-z_]\w*!",
-    "integer name": r"\b[A-Za-z_]\w*%",
-    "line number": r"(?m)^[ \t]*\d{1,5}[ \t]+[A-Za-z]",
-    "label": r"(?im)^[ \t]*(?!rem\b)[a-z_]\w*:(?!:)",
-    "error option": r"(?i)\b(?:err|end|dom)[ \t]*=[ \t]*\*?[a-z_]",
-    "class": r"(?i)\bclassend\b",
-    "callback": r"(?i)\bsetCallback\(|\bprocess_events\b",
-    "sql": r"(?i)\bsql(?:open|prep|exec|fetch)\b",
-    "file": r"(?i)\b(?:open|read|write|close)(?:[ \t]+record)?[ \t]*\(",
+    "rem": r"(?m:^[ \t]*(?:\d+[ \t]+)?rem\b)",
+    "print": r"\bprint\b|(?m:^[ \t]*\?)",
+    "BBjAPI": r"\bbbjapi\(\)",
+    "BBj class": r"\bbbj(?!api\b)[a-z]\w+",
+    "string name": r"[a-z0-9_]\$",
+    "object name": r"[a-z0-9_]!",
+    "integer name": r"[a-z0-9_]%",
+    "line number": r"(?m:^[ \t]*\d{1,5}[ \t]+[a-z])",
+    "label": r"(?m:^[ \t]*(?!rem\b)[a-z_]\w*:(?!:))",
+    "error option": r"\b(?:err|end|dom)[ \t]*=[ \t]*\*?[a-z_]",
+    "class": r"\bclassend\b",
+    "callback": r"\bsetcallback\(|\bprocess_events\b",
+    "sql": r"\bsql(?:open|prep|exec|fetch)\b",
+    "file": r"\b(?:open|read|write|close)(?:[ \t]+record)?[ \t]*\(",
 }
 _SIGNAL_PATTERNS = {name: re.compile(pattern) for name, pattern in _SIGNALS.items()}
 
 
 def bbj_signals(code: str) -> tuple[str, ...]:
     """Which signs of BBj a program shows, in the order of the table: `rem`, `print`, `BBjAPI`, `string name`, …"""
-    bare = _STRING.sub('""', code)
+    bare = _STRING.sub('""', code).lower()
     return tuple(name for name, pattern in _SIGNAL_PATTERNS.items() if pattern.search(bare))

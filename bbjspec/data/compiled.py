@@ -12,24 +12,21 @@ from bbjspec.data.rows import Row
 from bbjspec.errors import StageFailed
 
 
-def programs(answer: str) -> list[str]:
+def programs_of(answer: str) -> list[str]:
     """The blocks that are BBj: tagged so, or untagged and looking so."""
     return [b.code for b in blocks(answer) if b.tag in BBJ_TAGS or (not b.tag and looks_like_bbj(b.code))]
 
 
-def first_errors(rows: Sequence[Row], compiler: Compiler) -> dict[int, CompileError]:
-    """The first error of each row that has a block which does not compile, by the row's line.
+def first_errors(programs: Sequence[tuple[Row, str]], compiler: Compiler) -> dict[int, CompileError]:
+    """The first error of each row that has a program which does not compile, by the row's line.
 
     Raises StageFailed when the compiler gives no verdict.
     """
-    coded = [(row, code) for row in rows for code in programs(row.answer)]
     found: dict[int, CompileError] = {}
-    for (row, _), verdict in zip(coded, compile_all(compiler, [code for _, code in coded]), strict=True):
+    for (row, _), verdict in zip(programs, compile_all(compiler, [code for _, code in programs]), strict=True):
         if verdict.verdict == "infra_error":
-            raise StageFailed(
-                f"{compiler.name} gave no verdict on the code of line {row.line}: {verdict.errors[0].message}; see to "
-                "it and run again"
-            )
+            why = verdict.errors[0].message if verdict.errors else "no reason given"
+            raise StageFailed(f"{compiler.name} gave no verdict on the program of line {row.line}: {why}; run it again")
         if verdict.verdict == "compile_error":
             found.setdefault(row.line, verdict.errors[0])
     return found

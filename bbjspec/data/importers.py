@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.data.examples import read_example
-from bbjspec.data.lines import MAX_LINE, read_lines, write_whole
-from bbjspec.data.rows import BadLine, content_id, parse_row
+from bbjspec.data.lines import BadLine, Line, parse_object, read_lines, too_long, write_whole
+from bbjspec.data.rows import content_id, finding, parse_row
 from bbjspec.errors import BadInput, Finding, UsageError
 
 SYSTEM = "You are an expert BBj programmer who helps users write and understand BBj code."
@@ -162,14 +162,15 @@ def _jsonl(file: _Source, system: str, findings: list[Finding]) -> Iterator[_Dra
     """The rows of a JSONL file; what is wrong with a line never hides the next."""
     found = False
     try:
-        for number, data in read_lines(file.path):
-            if data is not None and not data.strip():
+        for line in read_lines(file.path):
+            if isinstance(line, Line) and not line.data.strip():
                 continue
             found = True
-            place = Finding(file.shown, number, 0, "", "")
-            if data is None:
-                findings.append(Finding(file.shown, number, 0, "json", f"longer than {MAX_LINE:,} bytes"))
-            elif isinstance(draft := _row(data, place, system), _Draft):
+            if isinstance(line, BadLine):
+                findings.append(finding(line, file.shown))
+            elif not line.whole:
+                findings.append(finding(too_long(line), file.shown))
+            elif isinstance(draft := _row(line.data, Finding(file.shown, line.number, 0, "", ""), system), _Draft):
                 yield draft
             else:
                 findings.append(draft)
@@ -182,9 +183,9 @@ def _jsonl(file: _Source, system: str, findings: list[Finding]) -> Iterator[_Dra
 
 def _row(data: bytes, place: Finding, system: str) -> _Draft | Finding:
     """One line, whichever of the known kinds it is, as a draft or what is wrong with it."""
-    value = _object(data, place.line)
+    value = parse_object(data, place.line, KINDS_OF_ROWS)
     if isinstance(value, BadLine):
-        return Finding(place.file, place.line, value.column, value.check, value.message)
+        return finding(value, place.file)
     fields = dict(value)
     if isinstance(fields.get("id"), int) and not isinstance(fields["id"], bool):
         fields["id"] = str(fields["id"])
@@ -209,17 +210,6 @@ def _checked(fields: dict[str, Any], place: Finding) -> _Draft | Finding:
     if isinstance(row, BadLine):
         return Finding(place.file, place.line, 0, row.check, row.message)
     return _Draft(place, fields.pop("id", None) or None, fields)
-
-
-def _object(data: bytes, line: int) -> Mapping[str, Any] | BadLine:
-    """The JSON object in the line. What is no JSON is said as everywhere else."""
-    try:
-        value = json.loads(data.decode("utf-8-sig" if line == 1 else "utf-8"))
-    except (ValueError, RecursionError):
-        bad = parse_row(data, line)
-        assert isinstance(bad, BadLine)  # it reads the line in the same way
-        return bad
-    return value if isinstance(value, dict) else BadLine(line, "json", f"a JSON object with {KINDS_OF_ROWS} is meant")
 
 
 class _Bad(Exception):

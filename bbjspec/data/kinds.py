@@ -62,75 +62,42 @@ _KIND_RULES = (
         r"|^how (?:do|can|would|could|should) (?:i|we|you|one)\b|^how to\b",
     ),
 )
-_FLAGS = re.IGNORECASE | re.DOTALL | re.MULTILINE
+_FLAGS = re.DOTALL | re.MULTILINE  # in lower case: the question is lowered first, which is faster than IGNORECASE
 _KIND_PATTERNS = tuple((kind, re.compile(rule, _FLAGS)) for kind, rule in _KIND_RULES)
 _EXPLAIN = re.compile(
     r"^(?:please )?(?:explain|describe|what|why|when|which|who|does|do|is|are|can|tell me)\b|\bexplain\b"
     r"|\bmeaning of\b",
-    re.IGNORECASE,
 )
-_COMMAND = re.compile(
-    r"^(?:please )?(?:write|create|build|implement|generate|show me|give me|provide|make)\b", re.IGNORECASE
-)
+_COMMAND = re.compile(r"^(?:please )?(?:write|create|build|implement|generate|show me|give me|provide|make)\b")
 _CODE_WANTED = re.compile(
     r"\b(?:write|create|build|implement|generate|develop|show me|give me|provide)\b.{0,80}?\b(?:program|code"
     r"|function|method|"
     r"class|routine|subroutine|snippet|script|example|loop|window|form|dialog|statement|sample)s?\b"
     r"|^(?:please )?(?:complete|continue|finish|convert|translate|rewrite|port|fix)\b"
     r"|\b(?:in|with) code\b|\bcode (?:example|sample|snippet)s?\b|\bsample code\b",
-    re.IGNORECASE | re.DOTALL,
+    re.DOTALL,
 )
 
-_TOPIC_RULES = (
-    ("dwc", r"\bdwc\b|\bweb ?components?\b|\bstyle ?sheets?\b|\bcss\b|\bbrowser\b|\bflow layout\b|\bsetAttribute\("),
-    ("database", r"\bsql\w*\b|\bdatabases?\b|\bBBjRecordSet\b|\bjdbc\b|\bselect \S+ from\b"),
-    (
-        "gui",
-        r"\bgui\b|\bwindows?\b|\bbuttons?\b|\bBBj(?:Sys)?Gui\b|\bgetSysGui\b|\bsysgui\b|\bsetCallback\b"
-        r"|\bcallbacks?\b|\bgrids?\b"
-        r"|\bcheck ?box\w*\b|\blist ?box\w*\b|\bmsgbox\b|\bcontrols?\b|\bprocess_events\b|\bmenus?\b|\bdialogs?\b",
-    ),
-    ("oop", r"\bclass(?:es|end)?\b|\bmethods?\b|\binterfaces?\b|\binherit\w*\b|\bconstructors?\b|\bobject.oriented\b"),
-    ("java-interop", r"\bjava(?:\.\w+)*\b|\bHashMap\b|\bArrayList\b"),
-    (
-        "error-handling",
-        r"\berr ?=|\bseterr\b|\bsetesc\b|\berror (?:handl\w+|trap\w*|branch)\b|\bexceptions?\b"
-        r"|\btry\b.*\bcatch\b|\bretry\b"
-        r"|\berrmes\b|\bthrow\b",
-    ),
-    ("templates", r"\btemplates?\b|\bfattr\b|\bsqltmpl\b|\btmpl\b"),
-    (
-        "file-io",
-        r"\bfiles?\b|\bopen ?\(|\bread record\b|\bwrite record\b|\bmkeyed\b|\bxkeyed\b|\bvkeyed\b|\bdirectory\b"
-        r"|\bfolders?\b"
-        r"|\bchannels?\b|\bcsv\b|\bkeyed\b|\bfid\b|\bkey ?=",
-    ),
-    (
-        "collections",
-        r"\bBBjVector\b|\bvectors?\b|\bhash ?tables?\b|\barrays?\b|\bcollections?\b|\bstacks?\b|\bqueues?\b|\bdim\b",
-    ),
-    ("dates", r"\bdates?\b|\bjul ?\(|\bjulian\b|\btime\b|\bday\b|\bweekday\b|\bcalendar\b"),
-    ("printing", r"\bprinters?\b|\breports?\b|\blabels? printer\b|\bspool\w*\b|\b'?FF'?\b mnemonic"),
-    (
-        "control-flow",
-        r"\bloops?\b|\bfor\b.*\bnext\b|\bwhile\b|\bswitch\b|\bgoto\b|\bgosub\b|\bif\b.*\bthen\b|\brepeat\b"
-        r"|\bendif\b|\bbreak\b"
-        r"|\bsubroutines?\b",
-    ),
-    (
-        "strings",
-        r"\bstrings?\b|\btext\b|\bcvs ?\(|\bpos ?\(|\bpad ?\(|\bsubstrings?\b|\bletters?\b|\bupper ?case\b"
-        r"|\blower ?case\b"
-        r"|\bconcatenat\w+\b|\bwords?\b|\btrim\w*\b",
-    ),
-    (
-        "numbers",
-        r"\bnumbers?\b|\bround\w*\b|\bsum\b|\bcalculat\w+\b|\bprecision\b|\bmod\b|\bsquares?\b|\baverage\b|\bprime\b",
-    ),
-    ("console", r"\bconsole\b|\bscreen\b|\binput\b|\bcursor\b|\bmnemonics?\b|\bterminal\b|\bprint\b|\bkeyboard\b"),
-    ("tooling", r"\bbbjcpl\b|\bcompile\w*\b|\bide\b|\bdebugger\b|\bconfig\.bbx\b|\benterprise manager\b"),
-)
-_TOPIC_PATTERNS = tuple((topic, re.compile(rule, re.IGNORECASE | re.DOTALL)) for topic, rule in _TOPIC_RULES)
+_TOPIC_WORDS = {
+    "dwc": "dwc css browser stylesheet webcomponent",
+    "database": "sql sqlopen sqlprep sqlexec sqlfetch sqltmpl database databases bbjrecordset jdbc odbc query",
+    "gui": "gui window windows button buttons bbjgui bbjsysgui getsysgui opensysgui sysgui setcallback callback "
+    "callbacks grid grids checkbox listbox msgbox control controls process_events menu menus dialog dialogs addwindow",
+    "oop": "class classes classend method methods methodend interface interfaces inherit inheritance constructor",
+    "java-interop": "java javascript hashmap arraylist linkedhashmap",
+    "error-handling": "seterr setesc exception exceptions errmes throw retry trap handler errors",
+    "templates": "template templates fattr tmpl",
+    "file-io": "file files mkeyed xkeyed vkeyed directory directories folder folders channel channels csv keyed fid",
+    "collections": "bbjvector vector vectors hashtable array arrays collection collections stack stacks queue dim",
+    "dates": "date dates jul julian time day weekday calendar",
+    "printing": "printer printers report reports spooler spooling",
+    "control-flow": "loop loops for while switch goto gosub if repeat endif break subroutine subroutines wend",
+    "strings": "string strings text cvs pos pad substring substrings letters uppercase lowercase word words",
+    "numbers": "number numbers round rounding sum calculate precision mod square squares average prime",
+    "console": "console screen input cursor mnemonic mnemonics terminal print keyboard",
+    "tooling": "bbjcpl compile compiler ide debugger config",
+}
+_TOPICS = {topic: frozenset(words.split()) for topic, words in _TOPIC_WORDS.items()}
 OTHER_TOPIC = "other"
 
 
@@ -143,13 +110,13 @@ def _function_asked(question: str) -> bool:
 
 def inferred_kind(question: str, answer: str) -> str:
     """What is asked for: one of `KINDS`. `function-reference` is a question of what a named built-in function does."""
-    asked = question.strip()
+    asked = question.strip().lower()
     found = next((kind for kind, rule in _KIND_PATTERNS if rule.search(asked)), None)
     if found in ("completion", "conversion", "debugging", "comparison"):
         return found
     if _COMMAND.match(asked):
         return "code-generation"
-    if _function_asked(asked) and (_EXPLAIN.search(asked) or found is None):
+    if _function_asked(question) and (_EXPLAIN.search(asked) or found is None):
         return "function-reference"
     if _EXPLAIN.search(asked):
         return "explanation"
@@ -161,12 +128,13 @@ def inferred_kind(question: str, answer: str) -> str:
 def inferred_topic(question: str, answer: str) -> str:
     """What it is about: the first topic whose words stand in the question, else in the answer, else `other`."""
     for text in (question, answer):
-        for topic, rule in _TOPIC_PATTERNS:
-            if rule.search(text):
+        words = set(re.findall(r"[a-z_]+", text.lower()))
+        for topic, telling in _TOPICS.items():
+            if words & telling:
                 return topic
     return OTHER_TOPIC
 
 
 def asks_for_code(question: str, kind: str | None = None) -> bool:
     """Whether an answer without code falls short of the question. `kind` is the row's own, None where it has none."""
-    return kind in CODE_KINDS if kind is not None else bool(_CODE_WANTED.search(question))
+    return kind in CODE_KINDS if kind is not None else bool(_CODE_WANTED.search(question.lower()))

@@ -6,7 +6,7 @@ reference leaks when the same program stands in an answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bbjspec.bbj.extract import blocks
@@ -54,3 +54,23 @@ def leaks(prompts: Iterable[Prompt], rows: Iterable[Row]) -> list[dict[str, Any]
 
 def _leak(prompt_id: str, rule: str, train_id: str, evidence: str) -> dict[str, Any]:
     return {"id": prompt_id, "rule": rule, "train_id": train_id, "evidence": evidence[:200]}
+
+
+def leaking_rows(prompts: Iterable[Prompt], rows: Iterable[Row]) -> Iterator[tuple[Row, str, str]]:
+    """Each row that gives a prompt away, by the rule of `leaks`: the row, the rule, and the prompt's id."""
+    questions: dict[str, str] = {}
+    shared: dict[tuple[str, ...], str] = {}
+    references: dict[str, str] = {}
+    for prompt in sorted(prompts, key=lambda p: p.id):
+        questions.setdefault(normalise(prompt.input), prompt.id)
+        for gram in grams(prompt.input):
+            shared.setdefault(gram, prompt.id)
+        if key := program_key(prompt.reference or ""):
+            references.setdefault(key, prompt.id)
+    for row in rows:
+        if found := questions.get(normalise(row.question)):
+            yield row, "same_question", found
+        elif ids := sorted(shared[gram] for gram in grams(row.question) if gram in shared):
+            yield row, "shared_words", ids[0]
+        elif ids := [references[key] for b in blocks(row.answer) if (key := program_key(b.code)) in references]:
+            yield row, "same_program", ids[0]

@@ -17,6 +17,7 @@ from bbjspec.data.escapes import unescape_newlines
 _MOST_PASSES = 12  # one repair can make work for another, not for long: real answers take two
 _QUOTED = re.compile(r" {0,3}>")
 _MARKER = re.compile(r" {0,3}> ?")
+_MARKERS = re.compile(r"(?: {0,3}> ?)+")
 _TRAILING = re.compile(r"[ \t]+$")
 
 
@@ -25,6 +26,13 @@ def unquote_code(answer: str) -> str:
 
     Quoted prose stays. A block tagged as another language or as text is left.
     """
+    while (once := _unquoted(answer)) != answer:  # `>> print 1` is quoted twice; each pass takes a sign off
+        answer = once
+    return answer
+
+
+def _unquoted(answer: str) -> str:
+    """The answer with one `>` less in front of each quoted line of code."""
     lines, ends = split_lines(answer)
     quoted = [bool(_QUOTED.match(line)) for line in lines]
     if not any(quoted):
@@ -59,8 +67,8 @@ def _quoted_content(block: Block, lines: list[str], quoted: list[bool]) -> range
     filled = [i for i in content if lines[i].strip()]
     if not filled or not all(quoted[i] for i in filled) or block.tag not in BBJ_TAGS | {""}:
         return range(0)
-    bare = "\n".join(_MARKER.sub("", lines[i], count=1) for i in filled)
-    return content if block.tag or looks_like_bbj(bare) or all(map(_QUOTED.match, bare.split("\n"))) else range(0)
+    bare = "\n".join(_MARKERS.sub("", lines[i], count=1) for i in filled)
+    return content if block.tag or looks_like_bbj(bare) else range(0)
 
 
 def _code_of_quote(inner: list[str], fenced: bool) -> set[int]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bbjspec.data.lines import MAX_LINE, read_lines
+from bbjspec.data.lines import BadLine, parse_object, read_lines, too_long
 from bbjspec.digest import digest
 from bbjspec.errors import BadInput, Finding
 
@@ -44,46 +43,27 @@ class Row:
         return value in map(str, found) if isinstance(found, list) else found is not None and str(found) == value
 
 
-@dataclass(frozen=True)
-class BadLine:
-    """A line that is no row: which check it fails (`json`, `roles` or `empty`), and why."""
-
-    line: int
-    check: str
-    message: str
-    column: int = 0
-
-
 def normalise(text: str) -> str:
     """Text as it is compared for sameness: compatibility forms, case and white space folded."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def read_rows(path: Path) -> Iterator[Row | BadLine]:
-    """Each line of the file (JSONL, or `.gz`) as a row, or what is wrong with it. Blank lines are skipped.
-
-    Raises OSError.
-    """
-    for number, data in read_lines(path):
-        if data is None:
-            yield BadLine(number, "json", f"longer than {MAX_LINE:,} bytes")
-        elif data.strip():
-            yield parse_row(data, number)
+    """Each line of the file as a row, or what is wrong with it. Blank lines are skipped. Raises OSError."""
+    for line in read_lines(path):
+        if isinstance(line, BadLine):
+            yield line
+        elif not line.whole:
+            yield too_long(line)
+        elif line.data.strip():
+            yield parse_row(line.data, line.number)
 
 
 def parse_row(data: bytes, line: int) -> Row | BadLine:
     """One line as a row, or what is wrong with it."""
-    try:
-        text = data.decode("utf-8-sig" if line == 1 else "utf-8")
-        value = json.loads(text)
-    except UnicodeDecodeError as error:
-        return BadLine(line, "json", f"not UTF-8 at byte {error.start}", error.start + 1)
-    except json.JSONDecodeError as error:
-        return BadLine(line, "json", f"not JSON: {error.msg} at byte {len(text[: error.pos].encode())}", error.pos + 1)
-    except (RecursionError, ValueError) as error:
-        return BadLine(line, "json", f"not JSON: {type(error).__name__}")
-    if not isinstance(value, dict):
-        return BadLine(line, "json", "a JSON object with messages is meant")
+    value = parse_object(data, line, "messages")
+    if isinstance(value, BadLine):
+        return value
     messages = value.get("messages")
     if not isinstance(messages, list) or len(messages) != len(ROLES):
         return BadLine(line, "roles", "messages must be three: system, user, assistant")
@@ -109,22 +89,43 @@ def content_id(contents: Sequence[str]) -> str:
     return f"row-{digest(list(contents))}"
 
 
+def same_id(row: Row, first: int) -> BadLine:
+    """What is wrong with a row whose id another row has."""
+    return BadLine(row.line, "duplicate_id", f"{row.id!r} stands in line {first} already; ids are unique")
+
+
+def finding(bad: BadLine, shown: str) -> Finding:
+    """The bad line as an error message has it; `shown` names the file."""
+    return Finding(shown, bad.line, bad.column, bad.check, bad.message)
+
+
+def unreadable(shown: str, error: OSError) -> BadInput:
+    """What a file that cannot be read is told with."""
+    return BadInput([Finding(shown, 0, 0, "", f"cannot be read: {error.strerror or error}")])
+
+
 def load_rows(path: Path, shown: str) -> list[Row]:
-    """Every row of the file. Raises BadInput with all bad lines at once, and for two rows of one id."""
+    """Every row of the file. Raises BadInput with all bad lines at once, and for two rows of one id.
+
+    Rows of the same content that have no ids are all there: the second one's is `row-…-2`.
+    """
     rows: list[Row] = []
     findings: list[Finding] = []
     lines: dict[str, int] = {}
     try:
         for item in read_rows(path):
             if isinstance(item, BadLine):
-                findings.append(Finding(shown, item.line, item.column, item.check, item.message))
-            else:
-                if lines.setdefault(item.id, item.line) != item.line and item.fields.get("id"):
-                    message = f"{item.id!r} stands in line {lines[item.id]} already; ids are unique"
-                    findings.append(Finding(shown, item.line, 0, "id", message))
-                rows.append(item)
+                findings.append(finding(item, shown))
+                continue
+            if item.id in lines and item.fields.get("id"):
+                findings.append(finding(same_id(item, lines[item.id]), shown))
+            number, known = 2, item.id
+            while item.id in lines:  # the same content again
+                item, number = replace(item, id=f"{known}-{number}"), number + 1
+            lines[item.id] = item.line
+            rows.append(item)
     except OSError as error:
-        raise BadInput([Finding(shown, 0, 0, "", f"cannot be read: {error.strerror}")]) from error
+        raise unreadable(shown, error) from error
     if findings:
         raise BadInput(findings)
     if not rows:

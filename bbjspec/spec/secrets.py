@@ -45,6 +45,11 @@ def find(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int
         yield at
 
 
+def holds_token(text: str) -> bool:
+    """Whether something in the text looks like an issuer's token or a private key."""
+    return _VALUE.search(text) is not None
+
+
 def redact(text: str) -> str:
     """The text without anything that looks like a secret."""
     return _VALUE.sub("…", text)

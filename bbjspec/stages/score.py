@@ -7,12 +7,13 @@ row per sample, and `results.json`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bbjspec.bbj.compiler import Compiler, Verdict, open_compiler
+from bbjspec.bbj.compiler import Compiler, open_compiler
 from bbjspec.bbj.extract import EXTRACTOR_VERSION
+from bbjspec.bbj.parallel import compile_all
 from bbjspec.errors import StageFailed
 from bbjspec.stage import StageRun
 from bbjspec.stages import results
@@ -21,7 +22,6 @@ from bbjspec.stages.verdicts import Judged, collapse, judge_answer, judge_progra
 from bbjspec.store import read_json, write_json
 from bbjspec.suite import load_prompts, suite_hash
 
-BATCH = 200  # programs per call of the compiler
 SHOWN = 5
 
 
@@ -79,7 +79,9 @@ def judge_all(generations: Generations, compiler: Compiler, stage: StageRun) -> 
     samples = generations.samples
     extractions = {i: solution_of(s) for i, s in enumerate(samples) if s.prompt.tier == "syntax"}
     programs = {i: e.code for i, e in extractions.items() if e.code.strip()}
-    verdicts = compile_all(programs.values(), compiler, stage)
+    different = sorted(set(programs.values()))
+    stage.log.info("%d programs to compile", len(different))
+    verdicts = dict(zip(different, compile_all(compiler, different), strict=True))
     left = [i for i, code in programs.items() if verdicts[code].verdict == "infra_error"]
     if left:
         names = ", ".join(f"{samples[i].prompt.id} sample {samples[i].index}" for i in left[:SHOWN])
@@ -93,17 +95,6 @@ def judge_all(generations: Generations, compiler: Compiler, stage: StageRun) -> 
         for i, sample in enumerate(samples)
     ]
     return collapse(found)
-
-
-def compile_all(programs: Iterable[str], compiler: Compiler, stage: StageRun) -> dict[str, Verdict]:
-    """The verdict on each different program, in batches."""
-    todo = sorted(set(programs))
-    verdicts: dict[str, Verdict] = {}
-    for start in range(0, len(todo), BATCH):
-        batch = todo[start : start + BATCH]
-        verdicts |= zip(batch, compiler.compile(batch), strict=True)
-        stage.log.info("%d of %d programs compiled", len(verdicts), len(todo))
-    return verdicts
 
 
 def write_scores(path: Path, judged: Sequence[Judged], compiler: Compiler) -> None:

@@ -18,7 +18,7 @@ from bbjspec.bbj.compiler import CompileError, open_compiler
 from bbjspec.data.chat import cut_to, load_tokenizer, token_counts
 from bbjspec.data.choose import dropped_because, duplicates, mended, mixed
 from bbjspec.data.code import has_code
-from bbjspec.data.compiled import first_errors
+from bbjspec.data.compiled import first_errors, programs_of
 from bbjspec.data.rows import Row, load_rows
 from bbjspec.data.sides import grouped, validation_lines
 from bbjspec.errors import BadInput, Finding
@@ -64,7 +64,7 @@ def run(stage: StageRun) -> None:
         at[line].drop(reason, kept=stays)
     mix = _mix(stage, examples, tokenizer) if config["mix"] else []
     if over:
-        hint = f"{len(over)} rows are longer than training.max_length; raise it, or write data.on_overlength: drop"
+        hint = f"rows longer than training.max_length: {len(over)}; raise it, or write data.on_overlength: drop"
         raise BadInput([*over[:10], Finding(shown, 0, 0, "", hint)])
     sides = {side: [e for e in (*examples, *mix) if e.kept and e.fate["side"] == side] for side in SIDES}
     for side, kept in sides.items():
@@ -106,7 +106,7 @@ def _first_errors(stage: StageRun, examples: Iterable[Example]) -> dict[int, Com
         return {}
     compiler = open_compiler(judge["name"], judge["version"], stage.resources.get("compiler_path"))
     kept = [example.row for example in examples if example.kept]
-    return first_errors(kept, compiler)
+    return first_errors([(row, code) for row in kept for code in programs_of(row.answer)], compiler)
 
 
 def _settle_lengths(
@@ -153,7 +153,7 @@ def _mix(stage: StageRun, examples: Sequence[Example], tokenizer: Any) -> list[E
     trained = sum(example.kept and example.fate["side"] == "train" for example in examples)
     pool = [Example(row, {"line": row.line, "id": row.id, "side": "train", "mixed": True}) for row in rows]
     if over := _settle_lengths(pool, tokenizer, config, shown):
-        hint = f"{len(over)} rows are longer than training.max_length; raise it, or write data.on_overlength: drop"
+        hint = f"rows longer than training.max_length: {len(over)}; raise it, or write data.on_overlength: drop"
         raise BadInput([*over[:10], Finding(shown, 0, 0, "", hint)])
     at = {example.row.line: example for example in pool if example.kept}
     drawn = mixed([example.row for example in at.values()], share, trained, config["seed"])

@@ -20,7 +20,7 @@ ORDER = [
     {"stages"},
     {"plan", "architecture"},
     {"history", "needs", "gc"},
-    {"why", "planview"},
+    {"why", "planview", "auditview"},
     {"workflow", "backends", "cli", "__main__"},
 ]
 LAYER = {name: level for level, names in enumerate(ORDER) for name in names}

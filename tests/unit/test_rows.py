@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bbjspec.data.rows import BadLine, Row, load_rows, parse_row, read_rows
+from bbjspec.data.lines import BadLine
+from bbjspec.data.rows import Row, load_rows, parse_row, read_rows
 from bbjspec.errors import BadInput
 
 GOOD = {
@@ -19,6 +20,9 @@ GOOD = {
 }
 
 
+CONTROL = "not JSON: Expecting property name enclosed in double quotes"
+
+
 def messages(*contents: object) -> dict[str, object]:
     roles = ("system", "user", "assistant", "user")
     return {"messages": [{"role": r, "content": c} for r, c in zip(roles, contents, strict=False)]}
@@ -27,7 +31,11 @@ def messages(*contents: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("data", "check", "message"),
     [
-        (b'{"messages": [', "json", "not JSON: Expecting value at byte 14"),
+        (b'{"messages": [\n', "json", "not JSON: Expecting value at byte 15"),
+        (b'{"messages": [', "json", "not JSON: Expecting value at byte 14; the file ends in the middle of this line"),
+        (b"{\x00}\n", "json", CONTROL + " at byte 1; the line holds NUL bytes"),
+        (b'{"n": NaN}', "json", "not JSON: NaN"),
+        (b'{"n": "\\uD83D"}', "json", r"half a surrogate pair (\ud800 to \udfff alone), which is no text"),
         (b"\xff{}", "json", "not UTF-8 at byte 0"),
         (b"[" * 100_000, "json", "not JSON: RecursionError"),
         (b"3", "json", "a JSON object with messages is meant"),
@@ -64,7 +72,7 @@ def test_ids_are_unique_and_made_from_content_when_missing(tmp_path: Path) -> No
     file = tmp_path / "rows.jsonl"
     line = json.dumps(GOOD | {"id": "one"})
     file.write_text(line + "\n" + line + "\n")
-    with pytest.raises(BadInput, match=r"rows.jsonl:2: id: 'one' stands in line 1 already; ids are unique"):
+    with pytest.raises(BadInput, match=r"rows.jsonl:2: duplicate_id: 'one' stands in line 1 already; ids are unique"):
         load_rows(file, "rows.jsonl")
     file.write_text(json.dumps(GOOD) + "\n")
     first, second = (load_rows(file, "x")[0].id for _ in range(2))

@@ -60,6 +60,9 @@ class Backend(Protocol):
     def record(self) -> dict[str, Any]:
         """How and where it went, for generation_record.json: device, load_time_s, versions and what else there is."""
 
+    def close(self) -> None:
+        """Let go of what is held outside Python."""
+
 
 def conversations(stage: StageRun, examples: Sequence[Message] = ()) -> list[tuple[str, tuple[Message, ...]]]:
     """(id, messages) of each prompt of the tiers that are generated. Raises BadInput without any."""

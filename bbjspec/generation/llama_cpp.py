@@ -48,7 +48,11 @@ class LlamaCpp:
         context = max(len(task.ids) for task in self.tasks) + int(self._block["max_new_tokens"])
         self._llama = _load(str(file), context, gpu=self._gpu)
         self._load_time = time.monotonic() - began
-        check_vocabulary(self._llama, self.tasks, self._tokenizer, str(stage.config["base"]))
+        try:
+            check_vocabulary(self._llama, self.tasks, self._tokenizer, str(stage.config["base"]))
+        except BadInput:
+            self.close()
+            raise
         self.preflight: Mapping[str, bool | None] = {
             **held,
             "greedy_same_at_batch_1_and_n": None,  # no two are ever made together
@@ -98,6 +102,10 @@ class LlamaCpp:
 
     def _decoded(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+    def close(self) -> None:
+        """Free the model: when the interpreter ends it is too late, and llama-cpp-python says so with a traceback."""
+        self._llama.close()
 
     def record(self) -> dict[str, Any]:
         """Where it ran, how long loading took, and what llama.cpp says of the file."""

@@ -18,13 +18,12 @@ from urllib.parse import urlsplit
 from bbjspec.errors import BadInput, EnvironmentLacks, StageFailed
 from bbjspec.generation.base import Answer, Task, conversations
 from bbjspec.generation.http import Failed, request_json
-from bbjspec.stage import StageRun
+from bbjspec.stage import VOLATILE, StageRun
 from bbjspec.stages import models
 
 ATTEMPTS = 6  # of one request; with the waits between them a server has about a minute to come back
 FIRST_WAIT, LONGEST_WAIT = 2.0, 60.0  # seconds: doubled after each attempt
 KEY = "OPENAI_API_KEY"
-VOLATILE = "volatile"
 TAGS_TIMEOUT = 30.0
 
 
@@ -65,6 +64,9 @@ class OpenAI:
     def sample(self, batch: Sequence[Task], seed: int) -> list[Answer]:
         """An answer a task. Raises EnvironmentLacks for a key that is refused, StageFailed when the server gives up."""
         return [self._answer(task, (seed + at) % 2**31) for at, task in enumerate(batch)]
+
+    def close(self) -> None:
+        """Nothing to do: each request has its own connection."""
 
     def record(self) -> dict[str, Any]:
         """Which server it was. Raises StageFailed when it has another model by now than at the start."""

@@ -66,6 +66,9 @@ class Transformers:
         """The batch's answers, drawn together."""
         return self._sampler.sample([task.ids for task in batch], seed)
 
+    def close(self) -> None:
+        """Nothing to do: Python frees the model."""
+
     def record(self) -> dict[str, Any]:
         """Where it ran, how long loading took, what it needed."""
         return {

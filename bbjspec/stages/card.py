@@ -1,6 +1,7 @@
 """Stage `card`: MODEL_CARD.md, made of the other stages' JSON and the builtin checker's recorded agreement.
 
-Config: spec. Inputs: audit, contamination, train, base_score, tuned_score, compare. Source: template. The card does not
+Config: spec. Inputs: audit, contamination, train, base_score, tuned_score, compare, and a score stage for each of the
+spec's references, which decide nothing. Source: template. The card does not
 know its experiment: `@EXPERIMENT@` and `@DESCRIPTION@` stand where the publisher writes name and description.
 """
 
@@ -60,6 +61,10 @@ def context(stage: StageRun) -> dict[str, Any]:
         "agreement": str(recorded()),
         "base": base,
         "tuned": tuned,
+        "references": [
+            {"name": r["name"], "results": _read(stage, f"{r['name']}_score", "results.json")}
+            for r in spec["eval"].get("references", ())
+        ],
         "outcomes": OUTCOMES,
         "factual_outcomes": FACTUAL_OUTCOMES,
         "failures": cardtext.failures(_scores(stage.input("tuned_score") / "scores.jsonl"), tuned["by_prompt"]),

@@ -27,8 +27,12 @@ def run(stage: StageRun) -> None:
     began = time.monotonic()
     sampling = stage.config["sampling"]
     backend = BACKENDS[stage.config.get("backend", "transformers")](stage)
-    batches = plan(backend.tasks, sampling["n"], backend.batch_size)
-    entries = _generate(stage, backend, batches)
+    try:
+        batches = plan(backend.tasks, sampling["n"], backend.batch_size)
+        entries = _generate(stage, backend, batches)
+        record = backend.record()
+    finally:
+        backend.close()
     rows = _rows(backend, sampling, batches, entries)
     write_rows(stage.directory / "generations.jsonl", rows)
     seconds = sum(entry["latency_s"] for entry in entries)
@@ -49,7 +53,7 @@ def run(stage: StageRun) -> None:
             "batches": [{"rows": len(entry["samples"]), "latency_s": entry["latency_s"]} for entry in entries],
             "tokens_per_s": round(backend.workers * tokens / max(seconds, 1e-9), 1),
             "wall_time_s": round(time.monotonic() - began, 1),
-            **backend.record(),
+            **record,
         },
     )
     stage.log.info("%d samples of %d prompts, %d tokens", len(rows), len(backend.tasks), tokens)

@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bbjspec"
 
 # Each layer may import itself and what stands before it.
 ORDER = [
-    {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded"},
+    {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded", "progress"},
     {"yamlio", "spec", "suite", "data"},
-    {"stage", "sources"},
+    {"stage", "sources", "references"},
     {"store", "publish"},
-    {"stages"},
+    {"stages", "generation"},
     {"plan", "architecture"},
     {"history", "needs", "gc"},
     {"why", "planview", "auditview"},
@@ -35,6 +35,7 @@ HEAVY = {
     "matplotlib",
     "scipy",
     "numpy",
+    "llama_cpp",
 }
 
 

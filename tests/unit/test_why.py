@@ -168,6 +168,7 @@ def test_failed_is_told_with_its_last_error(project: Path, edit: Edit) -> None:
 
 
 def test_a_version_alone_is_outdated_and_nothing_runs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = KINDS["score"].version
     bump(monkeypatch, "score")
     rows = reports(project)
     assert not any(row.runs for row in rows.values())
@@ -177,7 +178,7 @@ def test_a_version_alone_is_outdated_and_nothing_runs(project: Path, monkeypatch
     assert "nothing to run; outdated, kept until a refresh is asked for: v1" in text(project)
     rows = reports(project, refresh=True)
     assert {role for role, row in rows.items() if row.runs} == {"base_score", "score", "compare", "card", "publish"}
-    assert rows["score"].why == ("the stage's version 1 → 2",)
+    assert rows["score"].why == (f"the stage's version {version} → {version + 1}",)
     assert "a refresh is asked for" in rows["publish"].why[0]
 
 

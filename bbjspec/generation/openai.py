@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import random
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from time import sleep
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,19 +39,17 @@ class OpenAI:
         "fell_back_to_batch_1": None,
     }
 
-    def __init__(self, stage: StageRun, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, stage: StageRun) -> None:
         server = stage.resources["server"]
         self._url, self._timeout = str(server["url"]).rstrip("/"), float(server["timeout"])
         self.workers = int(server["concurrency"])
         self._variable = server["api_key_env"]
         self._headers = key_header(self._variable, self._url)
-        self._stage, self._sleep = stage, sleep
+        self._stage = stage
         self._name, self._digest = str(stage.config["model"]), str(stage.config["digest"])
         self.tasks: Sequence[Task] = [Task(name, messages) for name, messages in conversations(stage)]
         self._retries = 0
-        began = time.monotonic()
         self._reported = self._check_digest()
-        self._found_time = time.monotonic() - began
         pinned = self._digest != VOLATILE
         self.model: Mapping[str, Any] = {
             "base": self._name,
@@ -105,7 +103,7 @@ class OpenAI:
                 pause = min(pause, LONGEST_WAIT) * random.uniform(1, 1.25)  # not all requests at once again
                 self._retries += 1
                 self._stage.log.warning("%s: %s; again in %.0f s", task.id, error, pause)
-                self._sleep(pause)
+                sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
     def _refused(self, error: Failed) -> str:

@@ -295,7 +295,7 @@ def test_a_pinned_model_is_the_one_that_is_meant(server: Server, tmp_path: Path)
         generate.run(stage(server, tmp_path, digest=DIGEST))
     for tags in (None, [], {"models": None}, {"models": [{"name": "m"}]}, {"models": []}):
         server.tags = tags
-        with pytest.raises(BadInput, match="reports no digest of m .*write digest: null, and the result is volatile"):
+        with pytest.raises(BadInput, match=r"reports no digest of m .*write digest: null, and the result is volatile"):
             generate.run(stage(server, tmp_path, digest=DIGEST))
 
 
@@ -324,7 +324,7 @@ def test_an_unpinned_model_is_volatile(server: Server, tmp_path: Path) -> None:
 def test_a_server_that_is_not_there(server: Server, tmp_path: Path) -> None:
     run = stage(server, tmp_path)
     server.server_close()
-    with pytest.raises(EnvironmentLacks, match="no connection .*; start the server, or take the reference out"):
+    with pytest.raises(EnvironmentLacks, match=r"no connection .*; start the server, or take the reference out"):
         generate.run(run)
 
 

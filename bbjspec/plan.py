@@ -18,6 +18,7 @@ from bbjspec.references import generate_stage
 from bbjspec.references import told as told_of
 from bbjspec.sources import find_files, make_source
 from bbjspec.spec import Experiment, experiment_name, load_experiment
+from bbjspec.spec.findings import steps
 from bbjspec.spec.inherit import owner, read_chain
 from bbjspec.spec.references import GgufReference
 from bbjspec.stage import Stage
@@ -213,7 +214,7 @@ def _placed(path: Path, shown: str, finding: Finding) -> Finding:
     """The finding with line and column, where it names a field of the spec and nobody has looked the place up."""
     if finding.file != shown or finding.line or not finding.path:
         return finding
-    layers, at = read_chain(path, shown).layers, finding.path.split(".")
+    layers, at = read_chain(path, shown).layers, steps(finding.path)
     layer = owner(layers, at) or layers[0]
     line, column = layer.places.locate(at, key=False)
     return replace(finding, file=layer.shown, line=line, column=column)

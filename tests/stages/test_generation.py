@@ -25,8 +25,8 @@ from bbjspec.generation import llama_cpp, transformers
 from bbjspec.plan import ExperimentPlan, read_plan
 from bbjspec.stage import Stage, StageRun
 from bbjspec.suite import load_prompts
-from tests.tiny_gguf import write_gguf
 from tests.harness import SPEC, SYSTEM, environment, write_project
+from tests.tiny_gguf import write_gguf
 
 SAMPLING = "sampling: {n: 2, max_new_tokens: 24, batch_size: 4, stop: [qqq]}"
 GGUF = "models/tiny.gguf"

@@ -246,3 +246,41 @@ def test_a_servers_digest_is_refused_where_it_reports_none(project: Path, server
     config = {**prompts.config, "backend": "openai", "model": "tiny", "digest": "sha256:" + "0" * 64}
     with pytest.raises(BadInput, match="reports no digest of tiny"):
         openai.open(stage_run(project, Stage("generate", config, {}, prompts.sources, {"server": known}), tmp_path))
+
+
+def test_the_whole_way_with_references(project: Path, server: str, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(project, root)
+    file = root / "experiments/v1.yaml"
+    served = f'{{name: served, server: "{server}", model: tiny, concurrency: 2}}'
+    text = (
+        file.read_text()
+        .replace("max_steps: 48", "max_steps: 4")
+        .replace(f"gguf: {GGUF}}}", f"gguf: {GGUF}}}, {served}")
+    )
+    file.write_text(text)
+    plan = read_plan(root)
+    made = plan.experiments["v1"]
+    for stage in plan.needed(made):
+        store.run(store.prepare(root, stage), console=False)
+    store.write_json(root / made.publish_directory / store.STAGE, made.publish_document)
+    store.run(root / made.publish_directory / store.STAGE, console=False)
+    card = (root / "adapters/v1/MODEL_CARD.md").read_text()
+    section = card.partition("### References")[2].partition("## Instructive failures")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(rows) == 4 and all(line.count("|") == rows[0].count("|") for line in rows), section
+    assert "`tiny`" in rows[2] and "`tiny.gguf`, `F32`" in rows[2] and "`llama_cpp`" in rows[2]
+    assert "(volatile)" in rows[3] and "`openai`" in rows[3] and "They decide nothing" in section
+    assert "may mean another model today" in section and server not in card
+    for name, volatile in (("tiny", False), ("served", True)):
+        results = json.loads((root / f"adapters/v1/references/{name}/eval_results.json").read_text())
+        assert results["volatile"] is volatile and results["env"]["batch_size"] == 1
+        assert set(results["preflight"]) == {
+            "bos_at_most_one",
+            "eos_ends_turn",
+            "greedy_same_at_batch_1_and_n",
+            "fell_back_to_batch_1",
+        }
+    ours = json.loads((root / "adapters/v1/eval_results.json").read_text())
+    assert ours["preflight"]["fell_back_to_batch_1"] is False and ours["volatile"] is False
+    assert read_plan(root).experiment_state(made) == "published"

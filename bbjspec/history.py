@@ -23,7 +23,7 @@ _SECTION = {
     "tokenizer": {"base": "model.base", "revision": "model.revision"},
     "base": {"base": "model.base", "revision": "model.revision"},
     "split": {"max_length": "training.max_length", "": "data."},
-    "generate": {"sampling": "eval.sampling", "adapter": "adapter"},
+    "generate": {"sampling": "eval.sampling", "few_shot": "eval.few_shot"},
     "score": {"compiler": "eval.compiler", "k": "eval.k", "n": "eval.sampling.n"},
     "compare": {"gate": "eval.gate", "k": "eval.k"},
 }

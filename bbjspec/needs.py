@@ -147,12 +147,13 @@ class Needs:
         return Need(training_memory(arch, stage.config), hours, disk, source)
 
     def _generate(self, stage: Stage) -> Need:
-        model, sampling = stage.config["model"], stage.config["sampling"]
+        sampling = stage.config["sampling"]
+        if stage.config.get("backend", "transformers") != "transformers":
+            return self._reference(stage)
+        model = stage.config["model"]
         arch = architecture(model["base"], self._plan.root)
-        samples = self._prompts(stage) * sampling["n"]
         record = self._rate("generate", model, sampling["batch_size"])
-        tokens = samples * max(1.0, sampling["max_new_tokens"] * ANSWER_SHARE)
-        disk = tokens * BYTES_PER_TOKEN + samples * 1200  # a row repeats its sampling block
+        tokens, disk = self._answers(stage)
         if not stage.resources.get("gpu"):
             return Need(disk=disk, source="on the CPU")
         if arch is None:
@@ -162,6 +163,23 @@ class Needs:
         rate, source = record or (generation_rate(arch, stage.config), "stated rate")
         lora = stage.inputs["train"].config["lora"] if "train" in stage.inputs else None
         return Need(generation_memory(arch, stage.config, lora), tokens / rate / 3600, disk, source)
+
+    def _answers(self, stage: Stage) -> tuple[float, float]:
+        """Tokens that will be generated, and the bytes of their rows."""
+        sampling = stage.config["sampling"]
+        samples = self._prompts(stage) * sampling["n"]
+        tokens = samples * max(1.0, sampling["max_new_tokens"] * ANSWER_SHARE)
+        return tokens, tokens * BYTES_PER_TOKEN + samples * 1200  # a row repeats its sampling block
+
+    def _reference(self, stage: Stage) -> Need:
+        """A server needs nothing here; a GGUF on the GPU is as large as its file, and nobody has measured its rate."""
+        disk = self._answers(stage)[1]
+        if stage.config["backend"] == "openai":
+            return Need(disk=disk, source="on a server")
+        if not stage.resources.get("gpu"):
+            return Need(disk=disk, source="on the CPU")
+        size = sum((self._plan.root / name).stat().st_size for name in stage.sources["gguf"].files)
+        return Need(size * FRAGMENTATION + OVERHEAD_BYTES, None, disk, "no rate of a GGUF is known")
 
     def _unknown(self, stage: Stage) -> Need:
         if not stage.resources.get("gpu"):

@@ -14,9 +14,13 @@ from typing import Any
 from bbjspec.digest import FileHashes, digest
 from bbjspec.errors import BadInput, BbjspecError, Finding
 from bbjspec.publish import LOCKFILE, Published, folder_document
+from bbjspec.references import generate_stage
+from bbjspec.references import told as told_of
 from bbjspec.sources import find_files, make_source
 from bbjspec.spec import Experiment, experiment_name, load_experiment
+from bbjspec.spec.findings import steps
 from bbjspec.spec.inherit import owner, read_chain
+from bbjspec.spec.references import GgufReference
 from bbjspec.stage import Stage
 from bbjspec.store import is_whole
 
@@ -49,10 +53,21 @@ class ExperimentPlan:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Where publishing places the base's answers and verdicts, the experiment's own results, and its sides."""
+        """Where publishing places the base's answers and verdicts, the experiment's own results, those of the few-shot
+        baseline and of each reference, and the sides."""
+        folders = [self._baseline("base"), f"adapters/{self.name}", *self._beside]
+        return (*folders, DATASET) if self.spec.data.publish else tuple(folders)
+
+    def _baseline(self, role: str) -> str:
         base = self.spec.model.base.strip("./").replace("/", "--")
-        both = (f"eval/baselines/{base}/{self.roles['base_score'].digest}", f"adapters/{self.name}")
-        return (*both, DATASET) if self.spec.data.publish else both
+        return f"eval/baselines/{base}/{self.roles[f'{role}_score'].digest}"
+
+    @property
+    def _beside(self) -> dict[str, list[Stage]]:
+        """What is generated and scored besides base and tuned model, by the folder that it is placed in."""
+        places = {"few_shot": self._baseline("few_shot")} if self.spec.eval.few_shot else {}
+        places |= {r.name: f"adapters/{self.name}/references/{r.name}" for r in self.spec.eval.references}
+        return {place: [self.roles[f"{who}_{kind}"] for kind in ("generate", "score")] for who, place in places.items()}
 
     @cached_property
     def publish_document(self) -> dict[str, Any]:
@@ -61,16 +76,21 @@ class ExperimentPlan:
         own = [role[r] for r in ("audit", "contamination", "train", "generate", "score", "compare", "card")]
         of_base, (baseline, adapter) = [role["base_generate"], role["base_score"]], self.folders[:2]
         sides = [role["split"]] if self.spec.data.publish else []
+        beside = self._beside
         return {
             "kind": "publish",
             "digest": self.publish_digest,
             "experiment": self.name,
             "description": " ".join(self.spec.description.split()),
             "parent": self.spec.extends,
-            "inputs": {stage.digest: stage.directory for stage in (*of_base, *own, *sides)},
+            "inputs": {
+                stage.digest: stage.directory
+                for stage in (*of_base, *own, *(s for stages in beside.values() for s in stages), *sides)
+            },
             "folders": [
                 folder_document(baseline, of_base, None),
                 folder_document(adapter, own, self.card),
+                *(folder_document(folder, stages, None) for folder, stages in beside.items()),
                 *([folder_document(DATASET, sides, None)] if sides else []),
             ],
         }
@@ -195,7 +215,7 @@ def _placed(path: Path, shown: str, finding: Finding) -> Finding:
     """The finding with line and column, where it names a field of the spec and nobody has looked the place up."""
     if finding.file != shown or finding.line or not finding.path:
         return finding
-    layers, at = read_chain(path, shown).layers, finding.path.split(".")
+    layers, at = read_chain(path, shown).layers, steps(finding.path)
     layer = owner(layers, at) or layers[0]
     line, column = layer.places.locate(at, key=False)
     return replace(finding, file=layer.shown, line=line, column=column)
@@ -210,7 +230,9 @@ def compile_experiment(
     """
 
     def stage(kind: str, config: dict[str, Any], inputs: dict[str, Stage] | None = None, **sources: Any) -> Stage:
-        made = Stage(kind, config, inputs or {}, sources, resources)
+        return shared(Stage(kind, config, inputs or {}, sources, resources))
+
+    def shared(made: Stage) -> Stage:
         return interned.setdefault(made.digest, made)
 
     dump = spec.model_dump(mode="json")
@@ -267,16 +289,36 @@ def compile_experiment(
     models = {"base": base, "tokenizer": tokenizer}
     base_generate = stage("generate", sampling | {"adapter": False}, models, prompts=source["input"])
     generate = stage("generate", sampling | {"adapter": True}, models | {"train": train}, prompts=source["input"])
+    beside: dict[str, Stage] = {}
+    if shots := dump["eval"]["few_shot"]:
+        # Which rows give a prompt away, and are never shown, depends on the suite's references too.
+        asked_of = {"prompts": source["input"], "leakage": source["leakage"]}
+        config = sampling | {"adapter": False, "few_shot": {"n": shots}}
+        beside["few_shot"] = stage("generate", config, models | {"split": split}, **asked_of)
+    for at, reference in enumerate(spec.eval.references):
+        sources = {"prompts": source["input"]}
+        if isinstance(reference, GgufReference):
+            file = find_files(root, [reference.gguf], shown, f"eval.references.{at}.gguf")
+            sources["gguf"] = make_source(root, file, "bytes", hashes)
+        beside[reference.name] = shared(
+            generate_stage(reference, dump["eval"]["sampling"], spec.model.base, tokenizer, sources, resources)
+        )
     base_score = stage("score", judging, {"generate": base_generate}, prompts=source["checks"])
     score = stage("score", judging, {"generate": generate}, prompts=source["checks"])
+    beside_scores = {
+        name: stage("score", judging, {"generate": made}, prompts=source["checks"]) for name, made in beside.items()
+    }
+    references = {f"{r.name}_score": beside_scores[r.name] for r in spec.eval.references}
     compare = stage(
         "compare",
         {"gate": dump["eval"]["gate"], "k": dump["eval"]["k"]},
-        {"base": base_score, "tuned": score, "contamination": contamination},
+        {"base": base_score, "tuned": score, "contamination": contamination}
+        | {name: made for name, made in beside_scores.items() if name == "few_shot"},
     )
     told = {key: dump[key] for key in ("data", "lora", "training", "eval")} | {"model": held}
     told["data"] = {key: value for key, value in told["data"].items() if key != "publish"}
     told["eval"] = {key: value for key, value in told["eval"].items() if key != "compiler"} | {"compiler": judge}
+    told["eval"]["references"] = [told_of(reference) for reference in dump["eval"]["references"]]
     card = stage(
         "card",
         {"spec": told},
@@ -287,6 +329,7 @@ def compile_experiment(
             "base_score": base_score,
             "tuned_score": score,
             "compare": compare,
+            **references,
         },
         template=template,
     )
@@ -301,6 +344,8 @@ def compile_experiment(
         "train": train,
         "generate": generate,
         "score": score,
+        **{f"{name}_generate": made for name, made in beside.items()},
+        **{f"{name}_score": made for name, made in beside_scores.items()},
         "compare": compare,
         "card": card,
     }

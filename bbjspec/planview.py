@@ -57,18 +57,19 @@ class PlanView:
         loud = [r for r in self.reports if r not in quiet] if quiet else self.reports
         for r in loud:
             yield f"{r.name}: {r.state}", "bold"
+            width = max(14, *(len(row.role) for row in r.stages))
             for row in r.stages:
-                yield self._line(row), _STYLES.get(row.state, "")
+                yield self._line(row, width), _STYLES.get(row.state, "")
             yield "", ""
         if quiet:
             yield f"{len(quiet)} {_plural('experiment', len(quiet))} up to date", ""
         yield from ((line, "bold") for line in self._summary(loud))
 
-    def _line(self, row: StageReport) -> str:
+    def _line(self, row: StageReport, width: int) -> str:
         said = "; ".join(row.why)
         if row.runs and (need := self._said(row)):
             said += f" [{need}]"
-        return f"  {row.role:<14} {row.digest}  {row.state:<10}  {said}".rstrip()
+        return f"  {row.role:<{width}} {row.digest}  {row.state:<10}  {said}".rstrip()
 
     def _summary(self, loud: list[ExperimentReport]) -> Iterable[str]:
         runs = {row.digest for r in loud for row in r.stages if row.runs}

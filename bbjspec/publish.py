@@ -84,7 +84,12 @@ class Published:
     def read(cls, root: Path, hashes: FileHashes) -> Published:
         """Read every lock file and check the files it lists. Nothing raises: what is wrong lands in `bad`."""
         found = cls()
-        places = (f"adapters/*/{LOCKFILE}", f"eval/baselines/*/*/{LOCKFILE}", f"dataset/{LOCKFILE}")
+        places = (
+            f"adapters/*/{LOCKFILE}",
+            f"adapters/*/references/*/{LOCKFILE}",
+            f"eval/baselines/*/*/{LOCKFILE}",
+            f"dataset/{LOCKFILE}",
+        )
         locks = sorted(lock for place in places for lock in root.glob(place))
         for lock in locks:
             folder = lock.parent.relative_to(root).as_posix()
@@ -144,7 +149,16 @@ def folder_document(folder: str, stages: Sequence[Stage], card: Stage | None) ->
     return {
         "folder": folder,
         "card": {"digest": card.digest, "lineage": card.lineage} if card else None,
-        "stages": [{"digest": s.digest, "kind": s.kind, "version": s.version, "lineage": s.lineage} for s in stages],
+        "stages": [
+            {
+                "digest": s.digest,
+                "kind": s.kind,
+                "version": s.version,
+                "lineage": s.lineage,
+                **({"volatile": True} if s.volatile else {}),
+            }
+            for s in stages
+        ],
         "recipes": recipes(stages),
     }
 
@@ -158,6 +172,22 @@ def run(root: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
         parent = {"@PARENT@\n\n": f"{said}\n\n" if said else "", "@PARENT@": said}
         _place(root, root / folder["folder"], folder, parent | tokens, comparison)
         log.info("placed %s", folder["folder"])
+    placed = {folder["folder"] for folder in document["folders"]}
+    for lock in sorted(root.glob(f"adapters/{document['experiment']}/references/*/{LOCKFILE}")):
+        if lock.parent.relative_to(root).as_posix() not in placed:
+            _remove(lock)
+            log.info("removed references/%s: the spec no longer names it", lock.parent.name)
+
+
+def _remove(lock: Path) -> None:
+    """Take away what the lock lists, and the folder if nothing else is there."""
+    document = read_json(lock)
+    for name in (document.get("files") or {}) if isinstance(document, dict) else ():
+        if is_plain_name(name):
+            (lock.parent / name).unlink(missing_ok=True)
+    lock.unlink()
+    if not any(lock.parent.iterdir()):
+        lock.parent.rmdir()
 
 
 def _with_parent(
@@ -199,7 +229,7 @@ def _place(
         # A stage can be taken back from here only if everything that it made is here, byte for byte.
         needed = {file for file, entry in manifest["files"].items() if entry["group"] == "output"}
         faithful = all(files[name] == manifest["files"][file]["sha256"] for file, name in placed.items())
-        if needed <= set(placed) and faithful:
+        if needed <= set(placed) and faithful and not stage.get("volatile"):
             groups = {file: manifest["files"][file]["group"] for file in placed}
             stages[stage["digest"]] = {**stage, "files": placed, "groups": groups}
     if comparison is not None:

@@ -16,6 +16,8 @@ from typing import Any
 
 from bbjspec.digest import digest
 
+VOLATILE = "volatile"  # the digest of a server's model that reports none
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -129,6 +131,11 @@ class Stage:
     def lineage(self) -> str:
         """The digest without any stage's version: equal lineage, other digest means "only bbjspec itself changed"."""
         return self._identity(versioned=False)
+
+    @cached_property
+    def volatile(self) -> bool:
+        """Whether it is, or builds on, answers of a model without a digest: never taken from what is published."""
+        return self.config.get("digest") == VOLATILE or any(upstream.volatile for upstream in self.inputs.values())
 
     @property
     def directory(self) -> str:

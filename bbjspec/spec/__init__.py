@@ -128,7 +128,7 @@ def _validate(layers: tuple[Layer, ...], *, whole: bool) -> tuple[Experiment | N
             item
             for item in items
             if (whole or (item["type"] not in told_by.NEEDS_ALL and item["loc"][0] != "extends"))
-            and not any(tuple(item["loc"][: len(at)]) == at for at in secret)
+            and not any(told_by.place_of(Experiment, item["loc"])[0][: len(at)] == at for at in secret)
         ]
         # Ten thousand unknown fields are one mistake.
         return None, found + told_by.translate(Experiment, layers, items[: told_by.MAX_FINDINGS + 1])
@@ -152,7 +152,7 @@ def _conflicts_besides(raw: dict[str, Any], items: list[Any]) -> list[Any]:
             for item in error.errors(include_url=False)
             if item["type"] == "conflict"
             and item["loc"] not in [old["loc"] for old in items if old["type"] == "conflict"]
-            and all(_is_in(pruned, (*item["loc"], *field.split("."))) for field in item["ctx"]["fields"])
+            and all(_is_in(pruned, (*item["loc"], *told_by.steps(field))) for field in item["ctx"]["fields"])
         ]
     return []
 
@@ -168,7 +168,8 @@ def _without(tree: Any, at: Sequence[str | int]) -> Any:
 
 def _is_in(tree: Any, at: Sequence[str | int]) -> bool:
     for step in at:
-        if not isinstance(tree, dict) or step not in tree:
+        known = range(len(tree)) if isinstance(tree, list) else tree if isinstance(tree, dict) else ()
+        if step not in known:
             return False
         tree = tree[step]
     return True

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from bbjspec.spec.base import Section, conflict, told
+from bbjspec.spec.references import Reference
 
 SYSTEM_PROMPT = "You are an expert BBj programmer who helps users write and understand BBj code."
 
@@ -170,6 +171,28 @@ class EvalSpec(Section):
         json_schema_extra=told(unit="samples", why="One answer, and a handful to choose from (arXiv:2107.03374)."),
     )
     gate: GateSpec = Field(default_factory=GateSpec, description="What counts as better.")
+    few_shot: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="Examples of the training side before each prompt of a second baseline; 0 is none.",
+        json_schema_extra=told(unit="examples", why="Each makes every prompt of that baseline longer."),
+    )
+    references: tuple[Reference, ...] = Field(
+        (),
+        max_length=20,
+        description="Other models that answer the same prompts and decide nothing.",
+        strict=False,
+        json_schema_extra=told(why="Only base and tuned model, by one back end, decide."),
+    )
+
+    @model_validator(mode="after")
+    def _references_have_names(self) -> EvalSpec:
+        names = [reference.name for reference in self.references]
+        for at, name in enumerate(names):
+            if name in names[:at]:
+                raise conflict(f"{name} is the name of another reference; each has its own", f"references.{at}.name")
+        return self
 
     @model_validator(mode="after")
     def _k_within_n(self) -> EvalSpec:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Tag
 
 from bbjspec.errors import Finding
 from bbjspec.spec import secrets
@@ -49,15 +49,15 @@ def tidy(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _finding(model: type[BaseModel], layers: Sequence[Layer], item: Any) -> Finding:
-    at: tuple[str | int, ...] = tuple(item["loc"])
+    at, here = place_of(model, item["loc"])
     kind, context = item["type"], item.get("ctx", {})
     if kind == "extra_forbidden":
-        return _place(layers, at, _unknown(model, at), key=True)
+        return _place(layers, at, _unknown(model, here, at), key=True)
     if kind == "missing":
         place = layers[0].places.locate(at[:-1], key=True)
         return Finding(layers[0].shown, *place, _dotted(at), "missing; it has no default")
     if kind == "conflict":
-        choices = [(*at, *field.split(".")) for field in context["fields"]]
+        choices = [(*at, *steps(field)) for field in context["fields"]]
         written = [choice for choice in choices if owner(layers, choice)]
         return _place(layers, written[0] if written else choices[0], context["message"], key=False)
     return _place(layers, at, _message(kind, context, item), key=False)
@@ -102,10 +102,9 @@ def _short(value: Any, length: int = 60) -> str:
     return text if len(text) <= length else text[: length - 3] + "…"
 
 
-def _unknown(model: type[BaseModel], at: At) -> str:
-    """What to write instead of a field that is not known there."""
+def _unknown(model: type[BaseModel], here: type[BaseModel], at: At) -> str:
+    """What to write instead of a field that the section `here` does not have."""
     name = str(at[-1])
-    here = _section(model, at[:-1])
     if other := elsewhere(name):
         return other
     homes = [path for path in fields(model) if path.rsplit(".", 1)[-1] == name]
@@ -116,30 +115,54 @@ def _unknown(model: type[BaseModel], at: At) -> str:
     return "unknown field; " + (f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}")
 
 
+def steps(field: str) -> list[str | int]:
+    """A dotted path as the steps that lead there; a number is an element of a list."""
+    return [int(step) if step.isdigit() else step for step in field.split(".")]
+
+
 def _and(words: Iterable[str]) -> str:
     return " or ".join(word or "the top level" for word in words)
 
 
-def _section(model: type[BaseModel], at: At) -> type[BaseModel]:
-    for step in at:
-        if isinstance(step, str):  # a number is an element of a list, whose section is known by then
-            model = _model_in(model.model_fields[step].annotation) or model
-    return model
+def place_of(model: type[BaseModel], loc: At) -> tuple[tuple[str | int, ...], type[BaseModel]]:
+    """A place as a file has it, and the section that has its last step.
+
+    Where a list holds sections of several kinds, pydantic tells of the kind by a step of its own, which no file has.
+    """
+    at: list[str | int] = []
+    kinds: dict[str, type[BaseModel]] = {}
+    for step in loc:
+        if at and isinstance(at[-1], int) and step in kinds:
+            model, kinds = kinds[str(step)], {}
+            continue
+        at.append(step)
+        if isinstance(step, str) and step in model.model_fields and len(at) < len(loc):
+            kinds = _sections(model.model_fields[step])
+            model = next(iter(kinds.values()), model)
+    return tuple(at), model
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The section in an annotation, be it optional or a list of them."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+def _sections(info: Any) -> dict[str, type[BaseModel]]:
+    """The sections in a field's annotation, be it optional, a list, or a choice of several: by tag, or by name."""
+    found: dict[str, type[BaseModel]] = {}
+
+    def visit(annotation: Any, tag: str) -> None:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            found[tag or annotation.__name__] = annotation
+        parts = get_args(annotation)
+        tags = [part.tag for part in parts if isinstance(part, Tag)]
+        for part in parts:
+            visit(part, tags[0] if tags else tag)
+
+    visit(info.annotation, "")
+    return found
 
 
 def fields(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """The dotted paths of all leaf fields."""
-    found: list[str] = []
+    """The dotted paths of all leaf fields, each once."""
+    found: dict[str, None] = {}
     for name, info in model.model_fields.items():
-        if section := _model_in(info.annotation):
-            found += fields(section, f"{prefix}{name}.")
-        else:
-            found.append(prefix + name)
-    return found
+        sections = _sections(info).values()
+        inner = [path for section in sections for path in fields(section, f"{prefix}{name}.")]
+        found |= dict.fromkeys(inner if sections else [prefix + name])
+    return list(found)

@@ -1,8 +1,9 @@
 """Stage `card`: MODEL_CARD.md, made of the other stages' JSON and the builtin checker's recorded agreement.
 
-Config: spec. Inputs: audit, contamination, train, base_score, tuned_score, compare. Source: template. The card does not
-know its experiment: `@EXPERIMENT@`, `@DESCRIPTION@` and `@PARENT@` stand where the publisher writes name, description
-and what came of the comparison with the parent.
+Config: spec. Inputs: audit, contamination, train, base_score, tuned_score, compare, and a score stage for each of the
+spec's references, which decide nothing. Source: template. The card does not know its experiment: `@EXPERIMENT@`,
+`@DESCRIPTION@` and `@PARENT@` stand where the publisher writes name, description and what came of the comparison with
+the parent.
 """
 
 from __future__ import annotations
@@ -62,6 +63,10 @@ def context(stage: StageRun) -> dict[str, Any]:
         "agreement": str(recorded()),
         "base": base,
         "tuned": tuned,
+        "references": [
+            {"name": r["name"], "results": _read(stage, f"{r['name']}_score", "results.json")}
+            for r in spec["eval"].get("references", ())
+        ],
         "outcomes": TIER_OUTCOMES,
         "failures": cardtext.failures(_scores(stage.input("tuned_score") / "scores.jsonl"), tuned["by_prompt"]),
         "digests": {role: stage.input(role).name for role in sorted(stage.inputs)},

@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bbjspec"
 
 # Each layer may import itself and what stands before it.
 ORDER = [
-    {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded", "pairing"},
+    {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded", "pairing", "progress"},
     {"yamlio", "spec", "suite", "suitefields", "data", "sandbox", "sandbox_child"},
-    {"stage", "sources"},
+    {"stage", "sources", "references"},
     {"store", "publish", "parent"},
-    {"stages"},
+    {"stages", "generation"},
     {"selftest", "selftasks"},
     {"suites"},
     {"plan", "architecture"},
@@ -37,6 +37,7 @@ HEAVY = {
     "matplotlib",
     "scipy",
     "numpy",
+    "llama_cpp",
 }
 
 

@@ -7,93 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from bbjspec.digest import FileHashes, digest
+from bbjspec.digest import FileHashes
 from bbjspec.errors import BadInput, BbjspecError, Finding
-from bbjspec.publish import LOCKFILE, Published, folder_document
-from bbjspec.references import generate_stage
-from bbjspec.references import told as told_of
-from bbjspec.sources import find_files, make_source
-from bbjspec.spec import Experiment, experiment_name, load_experiment
+from bbjspec.experiment import DATASET, ExperimentPlan, compile_experiment
+from bbjspec.publish import LOCKFILE, Published
+from bbjspec.spec import experiment_name, load_experiment
 from bbjspec.spec.findings import steps
 from bbjspec.spec.inherit import owner, read_chain
-from bbjspec.spec.references import GgufReference
 from bbjspec.stage import Stage
 from bbjspec.store import is_whole
 
 MEMO = "build/hashes.json"
-DATASET = "dataset"
-
-
-@dataclass(frozen=True)
-class ExperimentPlan:
-    """One good experiment: its spec, its stages by role, and where they are published."""
-
-    name: str
-    spec: Experiment
-    roles: dict[str, Stage]
-
-    @property
-    def card(self) -> Stage:
-        """The last stage, on which all others lead."""
-        return self.roles["card"]
-
-    @cached_property
-    def publish_digest(self) -> str:
-        """Names the directory of publishing this card under this name: a record of it, the decision is the plan's."""
-        return digest({"publish": self.name, "card": self.card.digest})
-
-    @property
-    def publish_directory(self) -> str:
-        """`build/publish/<digest>`, relative to the project's root."""
-        return f"build/publish/{self.publish_digest}"
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """Where publishing places the base's answers and verdicts, the experiment's own results, those of the few-shot
-        baseline and of each reference, and the sides."""
-        folders = [self._baseline("base"), f"adapters/{self.name}", *self._beside]
-        return (*folders, DATASET) if self.spec.data.publish else tuple(folders)
-
-    def _baseline(self, role: str) -> str:
-        base = self.spec.model.base.strip("./").replace("/", "--")
-        return f"eval/baselines/{base}/{self.roles[f'{role}_score'].digest}"
-
-    @property
-    def _beside(self) -> dict[str, list[Stage]]:
-        """What is generated and scored besides base and tuned model, by the folder that it is placed in."""
-        places = {"few_shot": self._baseline("few_shot")} if self.spec.eval.few_shot else {}
-        places |= {r.name: f"adapters/{self.name}/references/{r.name}" for r in self.spec.eval.references}
-        return {place: [self.roles[f"{who}_{kind}"] for kind in ("generate", "score")] for who, place in places.items()}
-
-    @cached_property
-    def publish_document(self) -> dict[str, Any]:
-        """The `stage.json` of publishing."""
-        role = self.roles
-        own = [role[r] for r in ("audit", "contamination", "train", "generate", "score", "compare", "card")]
-        of_base, (baseline, adapter) = [role["base_generate"], role["base_score"]], self.folders[:2]
-        sides = [role["split"]] if self.spec.data.publish else []
-        beside = self._beside
-        return {
-            "kind": "publish",
-            "digest": self.publish_digest,
-            "experiment": self.name,
-            "description": " ".join(self.spec.description.split()),
-            "parent": self.spec.extends,
-            "inputs": {
-                stage.digest: stage.directory
-                for stage in (*of_base, *own, *(s for stages in beside.values() for s in stages), *sides)
-            },
-            "folders": [
-                folder_document(baseline, of_base, None),
-                folder_document(adapter, own, self.card),
-                *(folder_document(folder, stages, None) for folder, stages in beside.items()),
-                *([folder_document(DATASET, sides, None)] if sides else []),
-            ],
-        }
 
 
 @dataclass
@@ -219,152 +145,6 @@ def _placed(path: Path, shown: str, finding: Finding) -> Finding:
     layer = owner(layers, at) or layers[0]
     line, column = layer.places.locate(at, key=False)
     return replace(finding, file=layer.shown, line=line, column=column)
-
-
-def compile_experiment(
-    root: Path, name: str, spec: Experiment, shown: str, hashes: FileHashes, interned: dict[str, Stage]
-) -> ExperimentPlan:
-    """The stages of one experiment. Each takes exactly what it consumes: that is what its digest sees.
-
-    Raises BadInput for a source file that is missing or broken.
-    """
-
-    def stage(kind: str, config: dict[str, Any], inputs: dict[str, Stage] | None = None, **sources: Any) -> Stage:
-        return shared(Stage(kind, config, inputs or {}, sources, resources))
-
-    def shared(made: Stage) -> Stage:
-        return interned.setdefault(made.digest, made)
-
-    dump = spec.model_dump(mode="json")
-    resources = dump["resources"] | {"compiler_path": dump["eval"]["compiler"]["path"]}
-    dataset = make_source(root, find_files(root, [spec.data.path], shown, "data.path"), "bytes", hashes)
-    prompts = find_files(root, spec.eval.prompts, shown, "eval.prompts")
-    template = make_source(root, find_files(root, [spec.card.template], shown, "card.template"), "bytes", hashes)
-    source = {view: make_source(root, prompts, view, hashes) for view in ("input", "checks", "leakage")}
-
-    model = {key: dump["model"][key] for key in ("base", "revision")} | {"recipe": _recipe(spec)}
-    # A permission is no property of the model: what it lets through (base, revision) is what digests see.
-    held = {key: value for key, value in dump["model"].items() if key != "allow_unpinned"}
-    judge = {key: dump["eval"]["compiler"][key] for key in ("name", "version")}
-    builtin = _builtin_version() if judge["name"] == "builtin" else None
-    max_length = dump["training"]["max_length"]
-    data = {key: value for key, value in dump["data"].items() if key not in ("path", "publish", "mix")}
-    mix = dump["data"]["mix"]
-    mixed = (
-        {"mix": make_source(root, find_files(root, [mix["path"]], shown, "data.mix.path"), "bytes", hashes)}
-        if mix
-        else {}
-    )
-    # A compiler that chooses no row is not consumed: another one makes the same split.
-    asked = dump["data"]["filters"]["require_compile"] or dump["data"]["dedup"]["exact"] == "keep_best"
-    data |= {
-        "mix": {"share": mix["share"]} if mix else None,
-        "max_length": max_length,
-        "judge": judge if asked else None,
-        "builtin_version": builtin if asked else None,
-    }
-
-    tokenizer = stage("tokenizer", model)
-    audit = stage(
-        "audit",
-        {"compiler": judge, "builtin_version": builtin, "max_length": max_length},
-        {"tokenizer": tokenizer},
-        dataset=dataset,
-    )
-    split = stage("split", data, {"tokenizer": tokenizer}, dataset=dataset, **mixed)
-    contamination = stage("contamination", {}, {"split": split}, prompts=source["leakage"])
-    base = stage("base", model, {"tokenizer": tokenizer})
-    train = stage(
-        "train",
-        {"model": held, "lora": dump["lora"], "training": dump["training"]},
-        {"base": base, "tokenizer": tokenizer, "split": split},
-    )
-    sampling = {"model": held, "sampling": dump["eval"]["sampling"]}
-    judging = {
-        "compiler": judge,
-        "builtin_version": builtin,
-        "k": dump["eval"]["k"],
-        "n": dump["eval"]["sampling"]["n"],
-    }
-    models = {"base": base, "tokenizer": tokenizer}
-    base_generate = stage("generate", sampling | {"adapter": False}, models, prompts=source["input"])
-    generate = stage("generate", sampling | {"adapter": True}, models | {"train": train}, prompts=source["input"])
-    beside: dict[str, Stage] = {}
-    if shots := dump["eval"]["few_shot"]:
-        # Which rows give a prompt away, and are never shown, depends on the suite's references too.
-        asked_of = {"prompts": source["input"], "leakage": source["leakage"]}
-        config = sampling | {"adapter": False, "few_shot": {"n": shots}}
-        beside["few_shot"] = stage("generate", config, models | {"split": split}, **asked_of)
-    for at, reference in enumerate(spec.eval.references):
-        sources = {"prompts": source["input"]}
-        if isinstance(reference, GgufReference):
-            file = find_files(root, [reference.gguf], shown, f"eval.references.{at}.gguf")
-            sources["gguf"] = make_source(root, file, "bytes", hashes)
-        beside[reference.name] = shared(
-            generate_stage(reference, dump["eval"]["sampling"], spec.model.base, tokenizer, sources, resources)
-        )
-    base_score = stage("score", judging, {"generate": base_generate}, prompts=source["checks"])
-    score = stage("score", judging, {"generate": generate}, prompts=source["checks"])
-    beside_scores = {
-        name: stage("score", judging, {"generate": made}, prompts=source["checks"]) for name, made in beside.items()
-    }
-    references = {f"{r.name}_score": beside_scores[r.name] for r in spec.eval.references}
-    compare = stage(
-        "compare",
-        {"gate": dump["eval"]["gate"], "k": dump["eval"]["k"]},
-        {"base": base_score, "tuned": score, "contamination": contamination}
-        | {name: made for name, made in beside_scores.items() if name == "few_shot"},
-    )
-    told = {key: dump[key] for key in ("data", "lora", "training", "eval")} | {"model": held}
-    told["data"] = {key: value for key, value in told["data"].items() if key != "publish"}
-    told["eval"] = {key: value for key, value in told["eval"].items() if key != "compiler"} | {"compiler": judge}
-    told["eval"]["references"] = [told_of(reference) for reference in dump["eval"]["references"]]
-    card = stage(
-        "card",
-        {"spec": told},
-        {
-            "audit": audit,
-            "contamination": contamination,
-            "train": train,
-            "base_score": base_score,
-            "tuned_score": score,
-            "compare": compare,
-            **references,
-        },
-        template=template,
-    )
-    roles = {
-        "tokenizer": tokenizer,
-        "audit": audit,
-        "split": split,
-        "contamination": contamination,
-        "base": base,
-        "base_generate": base_generate,
-        "base_score": base_score,
-        "train": train,
-        "generate": generate,
-        "score": score,
-        **{f"{name}_generate": made for name, made in beside.items()},
-        **{f"{name}_score": made for name, made in beside_scores.items()},
-        "compare": compare,
-        "card": card,
-    }
-    return ExperimentPlan(name, spec, roles)
-
-
-def _recipe(spec: Experiment) -> dict[str, Any] | None:
-    """How an embedded base is built, so that another recipe is another base; None for real ones."""
-    if spec.model.source != "embedded":
-        return None
-    from bbjspec.embedded import recipe_config
-
-    return recipe_config(spec.model.base)
-
-
-def _builtin_version() -> int:
-    from bbjspec.bbj.checker import BUILTIN_VERSION
-
-    return BUILTIN_VERSION
 
 
 __all__ = ["LOCKFILE", "ExperimentPlan", "Plan", "compile_experiment", "read_plan"]

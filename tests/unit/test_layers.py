@@ -20,7 +20,7 @@ ORDER = [
     {"stages", "generation"},
     {"selftest", "selftasks"},
     {"suites"},
-    {"plan", "architecture"},
+    {"experiment", "plan", "architecture"},
     {"history", "needs", "gc"},
     {"why", "planview", "auditview", "comparing"},
     {"workflow", "backends", "cli", "__main__"},

@@ -133,14 +133,21 @@ def audit(items: Iterable[Row | BadLine], judges: Judges) -> Audit:
     """All checks over all lines. Raises StageFailed where the compiler gives no verdict."""
     found = Audit()
     _read(found, items)
-    programs = [(row, code) for row in found.rows for code in _answer(found, row)]
+    half = len(found.rows) // 2
+    errors: dict[int, CompileError] = {}
     with ThreadPoolExecutor(1) as pool:
-        # The compiler works in processes of its own; what is left to do here goes on meanwhile.
-        judging = pool.submit(first_errors, programs, judges.compiler) if judges.compiler is not None else None
+        # The compiler works in processes of its own: the first half is judged while the second is looked at here.
+        judging = []
+        for rows in (found.rows[:half], found.rows[half:]):
+            programs = [(row, code) for row in rows for code in _answer(found, row)]
+            if judges.compiler is not None:
+                judging.append(pool.submit(first_errors, programs, judges.compiler))
         _questions(found)
         _private(found)
-        if judging is not None:
-            _compile(found, judging.result())
+        for one in judging:
+            errors |= one.result()
+    if judges.compiler is not None:
+        _compile(found, errors)
     if judges.tokenizer is not None:
         _tokens(found, judges.tokenizer, judges.max_length)
     if judges.prompts is not None:

@@ -62,7 +62,7 @@ def test_nothing_else_changes_by_them(project: Path, referring: Path) -> None:
     without = of(referring).roles
     beside = {f"{who}_{kind}" for who in ("few_shot", "floats", "pinned", "q4") for kind in ("generate", "score")}
     assert set(with_them) - set(without) == beside
-    assert {role for role in without if without[role] != with_them[role]} == {"card"}
+    assert {role for role in without if without[role] != with_them[role]} == {"compare", "card"}  # few-shot decides too
 
 
 def test_where_a_server_runs_is_no_part_of_a_result(referring: Path) -> None:
@@ -93,7 +93,12 @@ def test_few_shot_is_shared_by_equal_base_suite_sampling_and_split(referring: Pa
     )
     ours, rate, split = (of(referring, name).roles["few_shot_score"] for name in ("v1", "rate", "split"))
     assert ours is not None and ours == rate != split
-    assert changed(referring, "few_shot: 2", "few_shot: 3") == {"few_shot_generate", "few_shot_score", "card"}
+    assert changed(referring, "few_shot: 2", "few_shot: 3") == {
+        "few_shot_generate",
+        "few_shot_score",
+        "compare",
+        "card",
+    }
 
 
 def test_what_is_published_where_and_what_is_taken_again(referring: Path) -> None:

@@ -82,7 +82,7 @@ ATTACKS = {
     "threads": ("import threading\nwhile True:\n    threading.Thread(target=input).start()", {"forbidden"}),
     "another program": ("import os\nos.execv('/bin/sleep', ['sleep', '60'])", {"forbidden"}),
     "10 GB": ("x = bytearray(10 * 1024**3)", {"memory"}),
-    "10 GB bit by bit": ("x = []\nwhile True:\n    x.append(bytearray(1 << 20))", {"memory"}),
+    "10 GB bit by bit": ("x = []\nwhile True:\n    x.append(bytearray(1 << 20))", {"memory", "timeout"}),
     "10 GB mapped": ("import mmap\nmmap.mmap(-1, 10 * 1024**3)", {"failed"}),
     "its own limits raised": (
         "import resource as r\ntry:\n    r.setrlimit(r.RLIMIT_AS, (-1, -1))\nexcept Exception:\n    pass\n"

@@ -13,7 +13,7 @@ demo: $(READY)
 	@echo "model card: adapters/demo/MODEL_CARD.md"
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest tests
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile tests
 
 lint: $(READY)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

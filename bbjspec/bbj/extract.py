@@ -92,6 +92,9 @@ class Fences:
 
 def split_lines(text: str) -> tuple[list[str], list[str]]:
     """The lines of a text without their ends, and the ends: CRLF, LF or CR, and nothing behind the last line."""
+    if "\r" not in text:  # as most are
+        lines = text.split("\n")
+        return lines, ["\n"] * (len(lines) - 1) + [""]
     parts = _LINE_END.split(text)
     return parts[::2], [*parts[1::2], ""]
 

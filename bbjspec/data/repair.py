@@ -123,6 +123,8 @@ def strip_trailing_space(answer: str) -> str:
 
     What a line with `:` in column 1 continues keeps them: the two are joined, even inside a string.
     """
+    if not any(blank in answer for blank in (" \n", "\t\n", "\r")) and answer == answer.rstrip():
+        return answer  # as most are
     lines, ends = split_lines(answer)
     for i, line in enumerate(lines):
         if i + 1 == len(lines) or not lines[i + 1].startswith(":"):

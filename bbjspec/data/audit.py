@@ -7,6 +7,7 @@ the mended answer, so that one defect is not counted twice.
 
 from __future__ import annotations
 
+import gc
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -131,23 +132,26 @@ class Judges:
 
 def audit(items: Iterable[Row | BadLine], judges: Judges) -> Audit:
     """All checks over all lines. Raises StageFailed where the compiler gives no verdict."""
+    was_on = gc.isenabled()
+    gc.disable()  # nothing here is garbage in cycles, and looking through all rows again and again takes its time
+    try:
+        return _audit(items, judges)
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _audit(items: Iterable[Row | BadLine], judges: Judges) -> Audit:
     found = Audit()
     _read(found, items)
-    half = len(found.rows) // 2
-    errors: dict[int, CompileError] = {}
+    _questions(found)
+    programs = [(row, code) for row in found.rows for code in _answer(found, row)]
     with ThreadPoolExecutor(1) as pool:
-        # The compiler works in processes of its own: the first half is judged while the second is looked at here.
-        judging = []
-        for rows in (found.rows[:half], found.rows[half:]):
-            programs = [(row, code) for row in rows for code in _answer(found, row)]
-            if judges.compiler is not None:
-                judging.append(pool.submit(first_errors, programs, judges.compiler))
-        _questions(found)
+        # The compiler works in processes of its own; what is left to do here goes on meanwhile.
+        judging = pool.submit(first_errors, programs, judges.compiler) if judges.compiler is not None else None
         _private(found)
-        for one in judging:
-            errors |= one.result()
-    if judges.compiler is not None:
-        _compile(found, errors)
+        if judging is not None:
+            _compile(found, judging.result())
     if judges.tokenizer is not None:
         _tokens(found, judges.tokenizer, judges.max_length)
     if judges.prompts is not None:

@@ -19,6 +19,7 @@ from bbjspec.bbj.checker import check
 from bbjspec.bbj.extract import blocks
 from bbjspec.data.code import has_code
 from bbjspec.data.rows import Row, load_rows, normalise
+from bbjspec.data.statistics import spread
 from bbjspec.digest import sha256_file
 from bbjspec.errors import BadInput, Finding
 from bbjspec.markdown import render
@@ -124,8 +125,8 @@ def describe(rows: Sequence[Row]) -> dict[str, Any]:
         "with_code": sum(has_code(row.answer) for row in rows),
         "programs": len(programs),
         "accepted": sum(not check(code) for code in programs),
-        "question": _spread([len(row.question) for row in rows]),
-        "answer": _spread([len(row.answer) for row in rows]),
+        "question": spread([len(row.question) for row in rows]),
+        "answer": spread([len(row.answer) for row in rows]),
         "system_prompts": len({row.system for row in rows}),
         "repeated_questions": sum(map(len, repeated)),
         "conflicting_answers": sum(len(answers) for answers in repeated if len(set(answers)) > 1),
@@ -170,12 +171,6 @@ def _missing(said: About, names: Iterable[str]) -> list[str]:
 
 def _called(name: str) -> str:
     return str(About.model_fields[name].description)
-
-
-def _spread(values: Sequence[int]) -> dict[str, int]:
-    ordered = sorted(values)
-    at = {"min": 0.0, "median": 0.5, "p90": 0.9, "max": 1.0}
-    return {name: ordered[round(share * (len(ordered) - 1))] for name, share in at.items()}
 
 
 def _counts(rows: Iterable[Row], name: str) -> dict[str, int]:

@@ -63,15 +63,12 @@ def run(stage: StageRun) -> None:
     for example in examples:
         if example.kept and config["filters"]["require_compile"] and errors.get(example.row.line):
             example.drop("require_compile", error=errors[example.row.line].source)
-    over = _settle_lengths(examples, tokenizer, config, shown)
+    _settle_lengths(examples, tokenizer, config, shown)
     at = {example.row.line: example for example in examples}
     same = [[at[row.line].row for row in group.rows if at[row.line].kept] for group in found]
     for line, (reason, stays) in duplicates(same, config["dedup"], _goodness(at, errors)).items():
         at[line].drop(reason, kept=stays)
     mix = _mix(stage, examples, tokenizer) if config["mix"] else []
-    if over:
-        hint = f"rows longer than training.max_length: {len(over)}; raise it, or write data.on_overlength: drop"
-        raise BadInput([*over[:10], Finding(shown, 0, 0, "", hint)])
     sides = {side: [e for e in (*examples, *mix) if e.kept and e.fate["side"] == side] for side in SIDES}
     for side, kept in sides.items():
         if not kept:
@@ -115,10 +112,8 @@ def _first_errors(stage: StageRun, examples: Iterable[Example]) -> dict[int, Com
     return first_errors([(row, code) for row in kept for code in programs_of(row.answer)], compiler)
 
 
-def _settle_lengths(
-    examples: Iterable[Example], tokenizer: Any, config: Mapping[str, Any], shown: str
-) -> list[Finding]:
-    """Count every row's tokens, dropped ones too, and settle what is too long. Returns what is an error."""
+def _settle_lengths(examples: Iterable[Example], tokenizer: Any, config: Mapping[str, Any], shown: str) -> None:
+    """Count every row's tokens, dropped ones too, and settle what is too long; BadInput where that is an error."""
     over: list[Finding] = []
     for example in examples:
         tokens, supervised = token_counts(tokenizer, example.row)
@@ -137,7 +132,9 @@ def _settle_lengths(
         left, learned = token_counts(tokenizer, shorter)
         example.row = shorter
         example.fate |= {"tokens": left, "supervised_tokens": learned, "truncated": tokens - left}
-    return over
+    if over:
+        hint = f"rows longer than training.max_length: {len(over)}; raise it, or write data.on_overlength: drop"
+        raise BadInput([*over[:10], Finding(shown, 0, 0, "", hint)])
 
 
 def _goodness(at: Mapping[int, Example], errors: Mapping[int, CompileError]) -> Any:
@@ -158,9 +155,7 @@ def _mix(stage: StageRun, examples: Sequence[Example], tokenizer: Any) -> list[E
     config, share = stage.config, stage.config["mix"]["share"]
     trained = sum(example.kept and example.fate["side"] == "train" for example in examples)
     pool = [Example(row, {"line": row.line, "id": row.id, "side": "train", "mixed": True}) for row in rows]
-    if over := _settle_lengths(pool, tokenizer, config, shown):
-        hint = f"rows longer than training.max_length: {len(over)}; raise it, or write data.on_overlength: drop"
-        raise BadInput([*over[:10], Finding(shown, 0, 0, "", hint)])
+    _settle_lengths(pool, tokenizer, config, shown)
     at = {example.row.line: example for example in pool if example.kept}
     drawn = mixed([example.row for example in at.values()], share, trained, config["seed"])
     if isinstance(drawn, int):

@@ -1,7 +1,8 @@
 """Every exception that bbjspec raises on purpose, with the exit code that `main` turns it into.
 
 Exit codes: 0 done, 1 the thing checked is bad, 2 wrong usage, 3 the environment lacks something, 4 a stage failed,
-5 a comparison is inconclusive. Only `bbjspec.cli.main` catches; everything else lets these rise.
+5 a comparison is inconclusive, 143 asked to stop (SIGTERM), with its work saved. Only `bbjspec.cli.main` catches;
+everything else lets these rise.
 """
 
 from __future__ import annotations
@@ -64,3 +65,9 @@ class Inconclusive(BbjspecError):
     """A comparison cannot tell the two apart."""
 
     exit_code = 5
+
+
+class Stopped(BbjspecError):
+    """A stage was asked to stop, and has saved how far it had come: running it again goes on from there."""
+
+    exit_code = 143  # 128 + SIGTERM, as shells have it

@@ -1,7 +1,7 @@
 """Stage `train`: LoRA on a (quantized) base by TRL's SFTTrainer, exact under kill and resume.
 
 Config: model, lora, training. Inputs: base, tokenizer, split. Outputs: `adapter/` (bfloat16 safetensors),
-`training_log.json`, `ledger.json`, `loss.svg`; records: `training_config.json`, `tensorboard/`.
+`ledger.json`, `loss.svg`, `loss.png`; records: `training_log.json`, `training_config.json`, `tensorboard/`.
 
 Everything is written from the last checkpoint on disk, never from what the process happens to hold, so a run that was
 killed (even between its last checkpoint and its first output) and one that was not end in the same bytes.
@@ -9,6 +9,7 @@ killed (even between its last checkpoint and its first output) and one that was 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -17,133 +18,78 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bbjspec.digest import sha256_file
 from bbjspec.errors import StageFailed
 from bbjspec.stage import StageRun
-from bbjspec.stages import checkpoints, models, plots
+from bbjspec.stages import checkpoints, launch, models, plots, tokens
 from bbjspec.store import write_json
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers")
+LOGGED = {  # the trainer's names, and ours
+    "loss": "loss",
+    "learning_rate": "learning_rate",
+    "grad_norm": "grad_norm",
+    "mean_token_accuracy": "token_accuracy",
+    "eval_loss": "eval_loss",
+    "num_input_tokens_seen": "tokens",
+    "supervised_tokens": "supervised_tokens",
+    "seconds": "seconds",
+    "tokens_per_s": "tokens_per_s",
+    "peak_ram_gb": "peak_ram_gb",
+    "peak_gpu_gb": "peak_gpu_gb",
+}
 
 
 def run(stage: StageRun) -> None:
-    """Train, or go on training, then write the outputs. Raises StageFailed, BadInput or EnvironmentLacks."""
+    """Train, or go on training, then write the outputs. Raises StageFailed, BadInput, EnvironmentLacks or Stopped."""
     began = time.monotonic()
     models.prepare(stage)
-    training = stage.config["training"]
-    rows = {side: _read(stage.input("split") / f"{side}.jsonl") for side in ("train", "val")}
-    if not rows["train"]:
-        raise StageFailed("train.jsonl of the split is empty: nothing to train on; loosen data.filters")
-    resumed_at = checkpoints.newest(stage.work, clean=True)
-    if resumed_at and checkpoints.finished(resumed_at):
-        stage.log.info("training had finished at step %d; writing its results", checkpoints.step(resumed_at))
-        session: dict[str, Any] = _notes(stage)
+    with launch.alone(stage):
+        last = checkpoints.newest(stage.work, clean=True)
+    if last and checkpoints.finished(last):
+        stage.log.info("training had finished at step %d; writing its results", checkpoints.step(last))
     else:
-        session = _train(stage, rows, resumed_at)
+        tokens.prepare(stage, models.load_tokenizer(stage, "right"))  # before there are several processes
+        launch.train(stage, _ways(stage))
     last = checkpoints.newest(stage.work)
     if last is None:
         raise StageFailed("training ended without a checkpoint; see the log of this stage")
     state = checkpoints.state(last)
     best = checkpoints.best(last, state)
+    notes = json.loads((stage.work / launch.NOTES).read_text(encoding="utf-8"))
     checkpoints.publish_adapter(best, stage.directory / "adapter", stage.config["model"])
     log = training_log(state, checkpoints.step(best))
-    write_json(stage.directory / "training_log.json", {**log, "first_batch": session["first_batch"]})
-    plots.loss(log["log"], log["best"]["step"], stage.directory / "loss.svg")
+    write_json(stage.directory / "training_log.json", {**log, "first_batch": notes["first_batch"]})
+    plots.loss(log["log"], log["best"]["step"], stage.directory)
     shutil.copyfile(stage.input("split") / "ledger.json", stage.directory / "ledger.json")
-    write_json(
-        stage.directory / "training_config.json",
-        {
-            "config": stage.config,
-            "resolved": session["resolved"],
-            "versions": models.versions(*LIBRARIES),
-            "git": _git(stage.root),
-            "rows": {side: len(found) for side, found in rows.items()},
-            "resumed_from_step": checkpoints.step(resumed_at) if resumed_at else None,
-            "wall_time_s": round(time.monotonic() - began, 1),
-            "train_time_s": session["train_time_s"],
-            "tokens_per_s": session["tokens_per_s"],
-            "peak_memory": session["peak_memory"],
-            "card": models.card(stage),
-            "steps": state["global_step"],
-            "max_steps": state["max_steps"],
-            "tokens": state["num_input_tokens_seen"],
-            "trainable_parameters": session["trainable_parameters"],
-            "learning_rate": training["learning_rate"],
-        },
+    shutil.copytree(stage.work / launch.EVENTS, stage.directory / "tensorboard", dirs_exist_ok=True)
+    write_json(stage.directory / "training_config.json", _record(stage, state, log, notes, time.monotonic() - began))
+
+
+def _ways(stage: StageRun) -> Any:
+    """How this machine goes about it. Raises EnvironmentLacks when it would run out of memory."""
+    from bbjspec.stages.trainer import Ways
+
+    run = stage.resources["training"]
+    wanted = run["gradient_checkpointing"]
+    return Ways(
+        per_device=run["per_device_train_batch_size"],
+        recompute=wanted if isinstance(wanted, bool) else models.gpus(stage) > 0,
+        save_total_limit=run["save_total_limit"],
+        processes=max(1, models.gpus(stage), stage.resources.get("processes", 1)),
     )
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSONL file made by the split."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _train(stage: StageRun, rows: Mapping[str, list[dict[str, Any]]], resume: Path | None) -> dict[str, Any]:
-    """Build the trainer and train. Returns what the record wants to know; notes are kept in `work` for a rerun."""
-    from bbjspec.stages.trainer import build, check_rows
-
-    tokenizer = models.load_tokenizer(stage, "right")
-    max_length = stage.config["training"]["max_length"]
-    data = {side: check_rows(found, tokenizer, max_length, f"{side}.jsonl") for side, found in rows.items()}
-    trainer, first_batch = build(stage, data, tokenizer)
-    stage.log.info("supervised text of the first row: %r", first_batch[0])
-    trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    if resume:
-        stage.log.info("resuming from step %d", checkpoints.step(resume))
-        checkpoints.rebase(resume, stage.work)
-    began = time.monotonic()
-    result = trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    seconds = time.monotonic() - began
-    seen = trainer.state.num_input_tokens_seen - (checkpoints.state(resume)["num_input_tokens_seen"] if resume else 0)
-    stage.log.info("trained to step %d in %.0f s, %.0f tokens/s", result.global_step, seconds, seen / seconds)
-    notes = {
-        "first_batch": first_batch,
-        "resolved": _plain(trainer.args.to_dict()),
-        "train_time_s": round(seconds, 1),
-        "tokens_per_s": round(seen / seconds, 1),
-        "peak_memory": models.peak_memory(),
-        "trainable_parameters": trainable,
-    }
-    write_json(stage.work / "notes.json", notes)
-    return notes
-
-
-def _notes(stage: StageRun) -> dict[str, Any]:
-    """What the finished run noted. A run killed before it could note anything is looked at again, without training."""
-    path = stage.work / "notes.json"
-    if path.is_file():
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    from bbjspec.stages.trainer import build, check_rows
-
-    tokenizer = models.load_tokenizer(stage, "right")
-    length = stage.config["training"]["max_length"]
-    data = {
-        side: check_rows(_read(stage.input("split") / f"{side}.jsonl"), tokenizer, length, f"{side}.jsonl")
-        for side in ("train", "val")
-    }
-    trainer, first_batch = build(stage, data, tokenizer)
-    return {
-        "first_batch": first_batch,
-        "resolved": _plain(trainer.args.to_dict()),
-        "train_time_s": None,
-        "tokens_per_s": None,
-        "peak_memory": models.peak_memory(),
-        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-    }
-
-
 def training_log(state: Mapping[str, Any], best_step: int) -> dict[str, Any]:
-    """The trainer's history as `{log, best, final}`: one entry a step, without anything that a clock made.
+    """The trainer's history as `{log, best, final}`: one entry a step.
 
-    Losses are mean cross-entropies in nats per supervised token; perplexity is exp(eval_loss).
+    Losses are mean cross-entropies in nats per supervised token; perplexity is exp(eval_loss); tokens are counted from
+    the first step; seconds and tokens/s are the step's own, without evaluation; peak memory (GB) is the process's.
     """
     entries: dict[int, dict[str, Any]] = {}
     for logged in state["log_history"]:
         entry = entries.setdefault(logged["step"], {"step": logged["step"], "epoch": logged["epoch"]})
-        for name in ("loss", "learning_rate", "grad_norm", "eval_loss"):
-            if name in logged:
-                entry[name] = logged[name]
-        if "num_input_tokens_seen" in logged:
-            entry["tokens"] = logged["num_input_tokens_seen"]
+        entry |= {ours: logged[theirs] for theirs, ours in LOGGED.items() if theirs in logged}
         if "eval_loss" in logged:
             entry["perplexity"] = math.exp(min(logged["eval_loss"], 700.0))
     log = [entries[step] for step in sorted(entries)]
@@ -152,10 +98,42 @@ def training_log(state: Mapping[str, Any], best_step: int) -> dict[str, Any]:
     return {"log": log, "best": by_step[best_step], "final": final}
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Trainer arguments as JSON, without this machine's paths."""
-    skip = ("output_dir", "logging_dir", "run_name", "hub_token", "push_to_hub_token")
-    return {key: json.loads(json.dumps(value, default=str)) for key, value in values.items() if key not in skip}
+def _record(
+    stage: StageRun, state: Mapping[str, Any], log: Mapping[str, Any], notes: Mapping[str, Any], wall_time: float
+) -> dict[str, Any]:
+    """The document of training_config.json: everything that made this adapter, and what it took."""
+    entries = log["log"]
+    seconds = sum(entry.get("seconds", 0) for entry in entries)
+    made = json.loads((stage.input("base") / "model.json").read_text(encoding="utf-8"))
+    peaks = {what: max((e.get(f"peak_{what}", 0) for e in entries), default=0) for what in ("ram_gb", "gpu_gb")}
+    return {
+        "config": stage.config,
+        "resolved": notes["resolved"],
+        "ways": notes["ways"],
+        "versions": models.versions(*LIBRARIES),
+        "machine": models.machine(stage),
+        "git": _git(stage.root),
+        "data": {f"{side}.jsonl": sha256_file(stage.input("split") / f"{side}.jsonl") for side in tokens.SIDES},
+        "base": {"name": made["base"], "revision": made["revision"], "files": made["files"]},
+        "chat_template_sha256": _template(stage),
+        "resumed_at": notes["resumed_at"],
+        "wall_time_s": round(wall_time, 1),
+        "train_time_s": round(seconds, 1),
+        "tokens_per_s": round(state["num_input_tokens_seen"] / seconds, 1) if seconds else None,
+        "peak_memory": {what: amount for what, amount in peaks.items() if amount},
+        "card": models.card(stage),
+        "steps": state["global_step"],
+        "max_steps": state["max_steps"],
+        "tokens": state["num_input_tokens_seen"],
+        "trainable_parameters": notes["trainable_parameters"],
+        "learning_rate": stage.config["training"]["learning_rate"],
+    }
+
+
+def _template(stage: StageRun) -> str:
+    """SHA-256 of the chat template that the rows were rendered by."""
+    template = models.load_tokenizer(stage, "right").chat_template
+    return hashlib.sha256(str(template).encode()).hexdigest()
 
 
 def _git(root: Path) -> dict[str, Any]:

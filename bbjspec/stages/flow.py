@@ -1,0 +1,91 @@
+"""The callback that watches training: what is saved when, a stop at NaN, a stop on request, and how far it has come."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+from bbjspec.errors import StageFailed, Stopped
+from bbjspec.progress import Progress
+from bbjspec.stage import StageRun
+
+
+class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
+    """One for a run. It comes last of the callbacks: what it saves is what the others have decided."""
+
+    def __init__(self, stage: StageRun) -> None:
+        self._stage = stage
+        self._asked = False
+        self._bar: Progress | None = None
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """While training: SIGTERM asks to save and stop at the end of the step; the bar is closed whatever happens."""
+        here = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGTERM, self._ask) if here else None
+        try:
+            yield
+        finally:
+            if here:
+                signal.signal(signal.SIGTERM, before)
+            if self._bar is not None:
+                self._bar.__exit__(None, None, None)
+
+    def _ask(self, *_: Any) -> None:
+        self._asked = True  # a second signal finds it asked already: it must not cut the saving short
+
+    def _told_to_stop(self) -> bool:
+        """Whether any process of the run was asked: all must stop at the same step."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            cuda = torch.distributed.get_backend() == "nccl"
+            asked = torch.tensor([float(self._asked)], device="cuda" if cuda else "cpu")
+            torch.distributed.all_reduce(asked)
+            self._asked = bool(asked.item())
+        return self._asked
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the bar, at the step that was resumed from."""
+        if state.is_world_process_zero:
+            self._bar = Progress("training", state.max_steps, "steps", self._stage.log, done=state.global_step)
+            self._bar.__enter__()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A stop on request saves first."""
+        if self._told_to_stop():
+            control.should_save = True
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:
+        """The best must be on disk, and the last when training ends here, also between two save_steps."""
+        better = state.best_metric is None or metrics["eval_loss"] < state.best_metric
+        if better or control.should_training_stop:
+            control.should_save = True
+        if state.is_world_process_zero:
+            said = f"step {state.global_step} of {state.max_steps}: validation loss {metrics['eval_loss']:.4g}"
+            self._stage.log.info("%s%s", said, ", the best so far" if better else "")
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Raises Stopped once a requested stop is safe: the checkpoint is whole by now."""
+        if self._asked:
+            raise Stopped(
+                f"training was asked to stop (SIGTERM): step {state.global_step} of {state.max_steps} is saved; run the "
+                "same command again to go on from there"
+            )
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
+        """Raises StageFailed at a loss or gradient that is no number; else advances the bar."""
+        for name in ("loss", "eval_loss", "grad_norm"):
+            if name in logs and not math.isfinite(logs[name]):
+                raise StageFailed(
+                    f"training diverged: {name} is {logs[name]} at step {state.global_step}; lower "
+                    f"training.learning_rate (now {args.learning_rate:g}) or raise training.warmup_steps, "
+                    "then run again"
+                )
+        if self._bar is not None and "loss" in logs:
+            self._bar.advance(1, f"loss {logs['loss']:.3g}, {logs['tokens_per_s']:,.0f} tokens/s")

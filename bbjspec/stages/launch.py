@@ -1,0 +1,207 @@
+"""Training proper: in this process, or by `accelerate launch` in one process for each device (DDP).
+
+All that it leaves is in the stage's `work`: checkpoints, `tensorboard/`, and `notes.json`. With several processes the
+stage's own process trains nothing: it starts them, passes on what they log and a request to stop, and tells their
+error as its own. One that was killed leaves them at work; the next then waits for them (`alone`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bbjspec import errors
+from bbjspec.errors import BbjspecError, StageFailed
+from bbjspec.stage import StageRun
+from bbjspec.stages import checkpoints, models
+from bbjspec.store import locked, read_json, write_json
+
+if TYPE_CHECKING:
+    from bbjspec.stages.trainer import Ways
+
+NOTES, JOB, EVENTS = "notes.json", "job.json", "tensorboard"
+_LINE = re.compile(r"bbjspec (DEBUG|INFO|WARNING|ERROR) (.*)")
+
+
+def alone(stage: StageRun) -> contextlib.AbstractContextManager[None]:
+    """Hold the stage's `work`; wait, saying so, for processes that a killed run has left training in it."""
+    return locked(stage.work, stage.log)
+
+
+def train(stage: StageRun, ways: Ways) -> None:
+    """Train from the newest whole checkpoint to the end. Raises what training raises, and Stopped."""
+    if ways.processes == 1:
+        with alone(stage):
+            here(stage, ways)
+    else:
+        _elsewhere(stage, ways)
+
+
+def here(stage: StageRun, ways: Ways) -> None:
+    """Train in this process, as the only one or as one of several."""
+    from bbjspec.stages import tokens, tracking
+    from bbjspec.stages.flow import Flow
+    from bbjspec.stages.trainer import build, first_batch
+
+    resume = checkpoints.newest(stage.work)
+    tokenizer = models.load_tokenizer(stage, "right")
+    flow = Flow(stage)
+    trackers = tracking.callbacks(
+        stage.work / EVENTS,
+        stage.resources["tracking"],
+        dict(stage.config),
+        checkpoints.step(resume) if resume else None,
+        stage.log,
+        run_id=stage.digest,
+    )
+    trainer = build(stage, tokens.prepare(stage, tokenizer), tokenizer, ways, [*trackers, flow])
+    if trainer.is_world_process_zero():
+        _note(stage, trainer, ways, first_batch(trainer, tokenizer), resume)
+    if resume:
+        stage.log.info("resuming from step %d", checkpoints.step(resume))
+        if trainer.is_world_process_zero():
+            checkpoints.rebase(resume, stage.work)
+        trainer.accelerator.wait_for_everyone()
+    with flow.watching():
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+
+
+def _note(stage: StageRun, trainer: Any, ways: Ways, texts: list[str], resume: Path | None) -> None:
+    """What the record wants to know, before the first step: a kill cannot lose it."""
+    stage.log.info("supervised text of the first row: %r", texts[0])
+    before = read_json(stage.work / NOTES) or {"resumed_at": []}
+    write_json(
+        stage.work / NOTES,
+        {
+            "first_batch": texts,
+            "resolved": _plain(trainer.args.to_dict()),
+            "ways": asdict(ways) | {"attention": trainer.model.config._attn_implementation},
+            "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+            "resumed_at": [*before["resumed_at"], *([checkpoints.step(resume)] if resume else [])],
+        },
+    )
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Trainer arguments as JSON, without this machine's paths."""
+    skip = ("output_dir", "logging_dir", "run_name", "hub_token", "push_to_hub_token")
+    return {key: json.loads(json.dumps(value, default=str)) for key, value in values.items() if key not in skip}
+
+
+def _elsewhere(stage: StageRun, ways: Ways) -> None:
+    """`accelerate launch` of this module, once for each device."""
+    for left in stage.work.glob("worker-*.json"):
+        left.unlink()
+    job = {name: value for name, value in vars(stage).items() if name != "log"}
+    write_json(stage.work / JOB, json.loads(json.dumps(job | {"ways": asdict(ways)}, default=str)))
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
+    command += ["--num_processes", str(ways.processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--main_process_port", "0", "--module", __name__, str(stage.work / JOB)]
+    cpu = {} if models.gpus(stage) else {"ACCELERATE_USE_CPU": "true"}
+    started = subprocess.Popen(
+        command,
+        env=os.environ | cpu | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    with _passing_on(stage, started):
+        assert started.stdout is not None
+        for line in started.stdout:
+            match = _LINE.fullmatch(line.rstrip("\n"))
+            if match:
+                stage.log.log(getattr(logging, match[1]), "%s", match[2])
+            else:
+                stage.log.debug("%s", line.rstrip())
+        code = started.wait()
+    if failed := _told(stage):
+        raise failed
+    if code:
+        raise StageFailed(
+            f"the {ways.processes} training processes ended with exit code {code} and no word why (out of memory, or "
+            "killed); the end of this stage's log has what they said"
+        )
+
+
+@contextlib.contextmanager
+def _passing_on(stage: StageRun, started: subprocess.Popen[str]) -> Iterator[None]:
+    """SIGTERM goes to the training processes themselves: their launcher would kill them after half a minute."""
+
+    def ask(*_: Any) -> None:
+        for file in stage.work.glob("worker-*.json"):
+            with contextlib.suppress(ProcessLookupError, KeyError, TypeError):
+                os.kill(read_json(file)["process"], signal.SIGTERM)
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, ask) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
+        if started.poll() is None:
+            started.terminate()
+            started.wait()
+
+
+def _told(stage: StageRun) -> BbjspecError | None:
+    """The error of the processes: the first that is none of another's end, as they wrote it."""
+    said = [read_json(file) or {} for file in sorted(stage.work.glob("worker-*.json"))]
+    found = [(one["error"], one["text"]) for one in said if "error" in one]
+    for name, text in sorted(found, key=lambda one: one[0] == "Stopped"):
+        return dict(vars(errors))[name](text)  # type: ignore[no-any-return]
+    return None
+
+
+def main() -> None:
+    """One of several training processes."""
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    from bbjspec.stages.trainer import Ways
+
+    rank = int(os.environ["RANK"])
+    ways = Ways(**{field.name: job["ways"][field.name] for field in fields(Ways)})
+    stage = StageRun(
+        kind=job["kind"],
+        digest=job["digest"],
+        root=Path(job["root"]),
+        directory=Path(job["directory"]),
+        config=job["config"],
+        inputs={role: Path(path) for role, path in job["inputs"].items()},
+        sources={role: [Path(path) for path in paths] for role, paths in job["sources"].items()},
+        resources=job["resources"],
+        log=_log(rank),
+    )
+    word = stage.work / f"worker-{rank}.json"
+    write_json(word, {"process": os.getpid()})
+    try:
+        with alone(stage) if rank == 0 else contextlib.nullcontext():
+            here(stage, ways)
+    except BbjspecError as error:
+        write_json(word, {"error": type(error).__name__, "text": str(error)})
+        raise SystemExit(error.exit_code) from None
+
+
+def _log(rank: int) -> logging.Logger:
+    """Lines that the stage's own process passes on; the first process speaks for all."""
+    log = logging.getLogger("bbjspec.training")
+    log.setLevel(logging.DEBUG if rank == 0 else logging.ERROR)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("bbjspec %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    return log
+
+
+if __name__ == "__main__":
+    main()

@@ -74,8 +74,8 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
         """Raises Stopped once a requested stop is safe: the checkpoint is whole by now."""
         if self._asked:
             raise Stopped(
-                f"training was asked to stop (SIGTERM): step {state.global_step} of {state.max_steps} is saved; run the "
-                "same command again to go on from there"
+                f"training was asked to stop (SIGTERM): step {state.global_step} of {state.max_steps} is saved; run "
+                "the same command again to go on from there"
             )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:

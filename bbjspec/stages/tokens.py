@@ -7,7 +7,6 @@ message, padding), `length`; with packing, also `seq_lengths`, the rows inside o
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -111,7 +110,7 @@ def _write(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
         for batch in chain([first], batches):
             stream.write_batch(pa.RecordBatch.from_pylist(list(batch), schema))
-    os.replace(scratch, file)
+    scratch.replace(file)
 
 
 def _chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
@@ -151,6 +150,6 @@ def _agrees(rows: Any, counted: Mapping[str, int], side: str) -> None:
     for what, amount in saw.items():
         if amount != counted[what]:
             raise StageFailed(
-                f"{side}.jsonl: training sees {amount:,} {what.replace('_', ' ')}, the split counted {counted[what]:,}; "
-                "remove this split from build/ and run again"
+                f"{side}.jsonl: training sees {amount:,} {what.replace('_', ' ')}, the split counted "
+                f"{counted[what]:,}; remove this split from build/ and run again"
             )

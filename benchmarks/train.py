@@ -6,7 +6,7 @@
 Each way is a process of its own, over the same training rows (dataset/sample.jsonl, split by the split stage) in the
 same number of optimizer steps of 32 rows, with the same adapter, learning rate and NF4 base:
 
-- a, the former script: transformers' Trainer, every row padded to 1,024 tokens, loss on prompt and answer, batch 1 x 32,
+- a, the former script: transformers' Trainer, rows padded to 1,024 tokens, loss on prompt and answer, batch 1 x 32,
   activations recomputed;
 - b, TRL's SFTTrainer with its defaults for speed (batch 8, so accumulation 4; activations recomputed);
 - c, the train stage, without packing; d, the train stage with packing (as many tokens a step as c on the average).

@@ -55,8 +55,8 @@ class ModelSpec(Section):
     )
     attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
         "auto",
-        description="Attention kernel. auto: flash_attention_2 for training on a GPU where flash_attn is installed, else "
-        "sdpa; generation takes sdpa.",
+        description="Attention kernel. auto: flash_attention_2 for training on a GPU where flash_attn is installed, "
+        "else sdpa; generation takes sdpa.",
         json_schema_extra=told(
             why="sdpa is part of torch, on GPU and CPU; flash attention is faster on long and packed rows "
             "(arXiv:2307.08691), and not installed everywhere."

@@ -95,8 +95,8 @@ _NAMED = "it is derived: results lie in build/ by their digest and in adapters/<
 _BEST = "it is always so: the checkpoint with the best validation loss is the one that is kept"
 _LOGGED = "it is always so: every step is logged"
 _SORTED = (
-    "it is always so: each global batch is drawn at random by training.seed, and sorted by length before it is cut into "
-    "the devices' batches, so that rows of one length are padded together"
+    "it is always so: each global batch is drawn at random by training.seed, and sorted by length before it is cut "
+    "into the devices' batches, so that rows of one length are padded together"
 )
 _LORA = "it is always so: the adapter is LoRA, and QLoRA with model.load_in_4bit: true"
 

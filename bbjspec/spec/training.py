@@ -8,9 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from bbjspec.spec.base import Section, conflict, told
 
-
-# How a machine goes about it, not what comes of it: these reach the stage as resources, and are in no stage's digest but
-# the card's.
+# How a machine goes about it, not what comes of it: these reach the stage as resources, and are in no digest but the
+# card's.
 EXECUTION = ("per_device_train_batch_size", "gradient_checkpointing", "save_total_limit")
 
 
@@ -101,8 +100,8 @@ class TrainingSpec(Section):
     )
     packing: bool = Field(
         False,
-        description="Fill rows of max_length with several examples each, by best fit (arXiv:2404.10830); none is cut, and "
-        "none attends to another.",
+        description="Fill rows of max_length with several examples each, by best fit (arXiv:2404.10830); none is cut, "
+        "and none attends to another.",
         json_schema_extra=told(
             why="An optimizer step then sees several times the examples: another training, not only a faster one."
         ),

@@ -14,6 +14,7 @@ from bbjspec.references import told as told_of
 from bbjspec.sources import find_files, make_source
 from bbjspec.spec import Experiment
 from bbjspec.spec.references import GgufReference
+from bbjspec.spec.training import EXECUTION
 from bbjspec.stage import Stage
 
 DATASET = "dataset"
@@ -99,6 +100,7 @@ def compile_experiment(
         return shared(Stage(kind, config, inputs or {}, sources, resources))
 
     def shared(made: Stage) -> Stage:
+        # Of stages that are equal the first experiment's resources count, in the order of names.
         return interned.setdefault(made.digest, made)
 
     dump = spec.model_dump(mode="json")
@@ -140,10 +142,15 @@ def compile_experiment(
     split = stage("split", data, {"tokenizer": tokenizer}, dataset=dataset, **mixed)
     contamination = stage("contamination", {}, {"split": split}, prompts=source["leakage"])
     base = stage("base", model, {"tokenizer": tokenizer})
-    train = stage(
-        "train",
-        {"model": held, "lora": dump["lora"], "training": dump["training"]},
-        {"base": base, "tokenizer": tokenizer, "split": split},
+    execution = {key: dump["training"][key] for key in EXECUTION}
+    learned = {key: value for key, value in dump["training"].items() if key not in EXECUTION}
+    train = shared(
+        Stage(
+            "train",
+            {"model": held, "lora": dump["lora"], "training": learned},
+            {"base": base, "tokenizer": tokenizer, "split": split},
+            resources=resources | {"training": execution, "tracking": dump["tracking"] | {"name": name}},
+        )
     )
     sampling = {"model": held, "sampling": dump["eval"]["sampling"]}
     judging = {

@@ -122,7 +122,7 @@ def changes(stage: Stage, made: Made) -> list[str]:
     ours, theirs = facts_of(stage), made.facts
     for key in dict.fromkeys([*ours, *theirs]):
         old, new = theirs.get(key), ours.get(key)
-        if old == new:
+        if old == new or (stage.version != made.version and _dropped(key, ours)):
             continue
         if key == "<version>":
             found.append(f"the stage's version {old} → {new}")
@@ -134,6 +134,12 @@ def changes(stage: Stage, made: Made) -> list[str]:
     for _, said in words:  # a recipe has two dozen fields: it is one thing
         found = [text for text in found if not text.startswith(said)] + [f"{said} changed"]
     return found
+
+
+def _dropped(key: str, ours: Facts) -> bool:
+    """Whether a field of an earlier version is no longer one, though its section is: no spec has said anything else."""
+    section = key.rpartition(".")[0]
+    return key not in ours and bool(section) and any(name.startswith(f"{section}.") for name in ours)
 
 
 def _field(kind: str, key: str) -> str:

@@ -48,9 +48,9 @@ KINDS: dict[str, Kind] = {
     "contamination": Kind(2, ("contamination.json",), publish={"contamination.json": "contamination.json"}),
     "base": Kind(1, ("model.json", "model/")),
     "train": Kind(
-        1,
-        ("adapter/", "training_log.json", "ledger.json", "loss.svg"),
-        records=("training_config.json", "tensorboard/"),
+        2,
+        ("adapter/", "ledger.json", "loss.svg", "loss.png"),
+        records=("training_log.json", "training_config.json", "tensorboard/"),
         publish={
             "adapter/adapter_model.safetensors": "adapter_model.safetensors",
             "adapter/adapter_config.json": "adapter_config.json",
@@ -58,6 +58,7 @@ KINDS: dict[str, Kind] = {
             "training_config.json": "training_config.json",
             "ledger.json": "ledger.json",
             "loss.svg": "loss.svg",
+            "loss.png": "loss.png",
         },
         gpu=True,
     ),

@@ -85,6 +85,20 @@ class Workflow:
 
         return of_wildcards
 
+    def gpus(self, kind: str) -> Callable[[Any], int]:
+        """The resource function of a kind's rule: the GPUs that a stage asks for, one at least.
+
+        On the CPU a stage takes the slot too. `--resources gpu=1` cuts a larger number down: the job then runs alone.
+        """
+
+        def of_wildcards(wildcards: Any) -> int:
+            if stage := self.plan.stages.get(wildcards.digest):
+                return max(1, int(stage.resources["gpu"]))
+            document = store.read_json(self.root / "build" / kind / wildcards.digest / store.STAGE) or {}
+            return max(1, int(document.get("resources", {}).get("gpu", 1)))
+
+        return of_wildcards
+
     def markers(self, stages: Iterable[Stage]) -> list[str]:
         """What an engine waits for before it starts what builds on these: a stage that is whole needs no marker."""
         return sorted(f"{stage.directory}/{store.DONE}" for stage in stages if self.plan.state(stage) != "whole")

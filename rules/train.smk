@@ -1,4 +1,4 @@
-# Training. It takes the machine's GPU slot, on the CPU too: one training at a time.
+# Training. It takes a GPU slot at least, on the CPU too: one training at a time.
 rule _stage_train:
     input:
         WORKFLOW.inputs("train"),
@@ -8,6 +8,6 @@ rule _stage_train:
         "build/train/{digest}/engine.log",
     threads: 8
     resources:
-        gpu=1,
+        gpu=WORKFLOW.gpus("train"),
     shell:
         WORKFLOW.shell("train/{wildcards.digest}")

@@ -29,7 +29,6 @@ training:
   optim: adamw_torch
   eval_steps: 4
   save_steps: 4
-  logging_steps: 2
   early_stopping_patience: null
   gradient_checkpointing: false
 eval:

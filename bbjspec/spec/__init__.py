@@ -67,13 +67,28 @@ class Experiment(Section):
                 "training.optim",
                 "resources.gpu",
             )
-        if training.global_train_batch_size % self._rows_at_once:
+        if message := _indivisible(
+            training.global_train_batch_size, training.per_device_train_batch_size, max(1, self.resources.gpu)
+        ):
             raise conflict(
-                f"global_train_batch_size {training.global_train_batch_size} is no multiple of "
-                f"per_device_train_batch_size {training.per_device_train_batch_size}",
+                message,
                 "training.global_train_batch_size",
                 "training.per_device_train_batch_size",
+                "resources.gpu",
             )
+        if self.model.attn_implementation == "flash_attention_2":
+            if self.resources.gpu == 0:
+                raise conflict(
+                    "flash_attention_2 needs a GPU; with resources.gpu 0 write auto or sdpa",
+                    "model.attn_implementation",
+                    "resources.gpu",
+                )
+            if self.model.dtype == "float32":
+                raise conflict(
+                    "flash_attention_2 computes in 16 bits alone; with dtype float32 write auto or sdpa",
+                    "model.attn_implementation",
+                    "model.dtype",
+                )
         if training.max_length > export.ollama.num_ctx:
             raise conflict(
                 f"max_length {training.max_length} is more than export.ollama.num_ctx {export.ollama.num_ctx}: "
@@ -88,6 +103,26 @@ class Experiment(Section):
                 "model.load_in_4bit",
             )
         return self
+
+
+def _indivisible(rows: int, per_device: int, devices: int) -> str:
+    """What is wrong with a global batch that does not fall into whole batches of the devices, and what would do."""
+    at_once = per_device * devices
+    if rows % at_once == 0:
+        return ""
+    multiples = [str(many) for many in (rows // at_once * at_once, (rows // at_once + 1) * at_once) if many]
+    would_do = f"global_train_batch_size {' or '.join(multiples)}"
+    share, rest = divmod(rows, devices)
+    if not rest:
+        divisors = [size for size in range(1, share + 1) if share % size == 0]
+        below = [str(size) for size in divisors if size < per_device][-1:]
+        above = [str(size) for size in divisors if size > per_device][:1]
+        would_do += f", or per_device_train_batch_size {' or '.join(below + above)}"
+    on = f" x {devices} GPUs = {at_once}" if devices > 1 else ""
+    return (
+        f"global_train_batch_size {rows} is no multiple of per_device_train_batch_size {per_device}{on}; "
+        f"write {would_do}"
+    )
 
 
 def load_experiment(path: Path, shown: str, text: str | None = None) -> Experiment:

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bbjspec.spec import Experiment
+from bbjspec.spec.training import EXECUTION
 
 # What each experiment says of itself; the rest is what it does.
 _OWN = ("extends", "description")
 _HYPERPARAMETERS = ("lora", "training")
-_NO_RESULT = ("tracking", "resources")
+_NO_RESULT = ("tracking", "resources", *(f"training.{field}" for field in EXECUTION))
+_SAID = " (changes no result)"
 
 UNTOLD = "data and hyperparameters changed at once: which effect is which will not be known"
 
@@ -37,7 +39,7 @@ def differences(old: Experiment, new: Experiment) -> list[Change]:
 
 def warnings(changes: list[Change]) -> list[str]:
     """What the two specs together will not be able to tell."""
-    sections = {change.section for change in changes}
+    sections = {change.section for change in changes if change.path not in _NO_RESULT}
     return [UNTOLD] if "data" in sections and sections & set(_HYPERPARAMETERS) else []
 
 
@@ -51,8 +53,9 @@ def report(changes: list[Change]) -> str:
     for change in changes:
         if change.section != section:
             section = change.section
-            lines.append(section + (" (changes no result)" if section in _NO_RESULT else ""))
-        lines.append(f"  {change.path:<{width}}  {_shown(change.old)} → {_shown(change.new)}")
+            lines.append(section + _SAID * (section in _NO_RESULT))
+        said = _SAID * (change.path in _NO_RESULT)
+        lines.append(f"  {change.path:<{width}}  {_shown(change.old)} → {_shown(change.new)}{said}")
     return "\n".join(lines)
 
 

@@ -53,10 +53,14 @@ class ModelSpec(Section):
         description="Quantize the quantization constants too.",
         json_schema_extra=told(why="Saves 0.37 bits a weight at no loss (arXiv:2305.14314, section 3)."),
     )
-    attn_implementation: Literal["sdpa", "eager"] = Field(
-        "sdpa",
-        description="Attention kernel.",
-        json_schema_extra=told(why="Part of torch, on GPU and CPU; keeps packed rows apart."),
+    attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = Field(
+        "auto",
+        description="Attention kernel. auto: flash_attention_2 for training on a GPU where flash_attn is installed, "
+        "else sdpa; generation takes sdpa.",
+        json_schema_extra=told(
+            why="sdpa is part of torch, on GPU and CPU; flash attention is faster on long and packed rows "
+            "(arXiv:2307.08691), and not installed everywhere."
+        ),
     )
 
     @property

@@ -50,7 +50,6 @@ RENAMED: dict[str, tuple[str, str]] = {
     "evaluation_strategy": (_OLD_HF, "training.eval_steps"),
     "eval_strategy": (_HF, "training.eval_steps"),
     "save_strategy": (_HF, "training.save_steps"),
-    "logging_strategy": (_HF, "training.logging_steps"),
     "warmup_ratio": (_OLD_HF, "training.warmup_steps (below 1 it is a share)"),
     "num_warmup_steps": (_HF, "training.warmup_steps"),
     "data_seed": (_HF, "training.seed"),
@@ -83,6 +82,10 @@ RENAMED: dict[str, tuple[str, str]] = {
     "batch_size": ("other tools'", "training.global_train_batch_size"),
     "gpus": ("other tools'", "resources.gpu"),
     "num_gpus": ("other tools'", "resources.gpu"),
+    "use_wandb": (_AXOLOTL, "tracking.wandb.project (naming one is enough)"),
+    "wandb_project": (_AXOLOTL, "tracking.wandb.project"),
+    "wandb_entity": (_AXOLOTL, "tracking.wandb.entity"),
+    "wandb_mode": (_AXOLOTL, "tracking.wandb.mode"),
 }
 
 _DERIVED = "it is derived: training.global_train_batch_size / (training.per_device_train_batch_size x resources.gpu)"
@@ -90,6 +93,11 @@ _CHAT = "it is always so: the base's own chat template renders system, question 
 _COMPLETION = "it is always so: the loss is taken on the answer alone"
 _NAMED = "it is derived: results lie in build/ by their digest and in adapters/<experiment>/"
 _BEST = "it is always so: the checkpoint with the best validation loss is the one that is kept"
+_LOGGED = "it is always so: every step is logged"
+_SORTED = (
+    "it is always so: each global batch is drawn at random by training.seed, and sorted by length before it is cut "
+    "into the devices' batches, so that rows of one length are padded together"
+)
 _LORA = "it is always so: the adapter is LoRA, and QLoRA with model.load_in_4bit: true"
 
 EXPLAINED: dict[str, str] = {
@@ -125,11 +133,11 @@ EXPLAINED: dict[str, str] = {
     "logging_dir": _NAMED,
     "name": "an experiment is called as its file is",
     "resume_from_checkpoint": "it is always so: a run goes on from its newest whole checkpoint",
-    "group_by_length": "rows come in the order of training.seed; training.packing: true is what saves padding",
-    "train_sampling_strategy": "rows come in the order of training.seed; training.packing: true is what saves padding",
-    "length_column_name": "training.packing: true is what saves padding",
-    "pad_to_sequence_len": "batches are padded to their longest row; training.packing: true saves padding",
-    "padding_free": "training.packing: true is what saves padding",
+    **dict.fromkeys(("logging_steps", "logging_strategy", "logging_first_step"), _LOGGED),
+    **dict.fromkeys(("group_by_length", "train_sampling_strategy", "length_column_name"), _SORTED),
+    "pad_to_sequence_len": "batches are padded to their longest row; training.packing: true leaves next to no padding",
+    "padding_free": "training.packing: true is what leaves next to no padding",
+    "packing_strategy": "it is always so: training.packing: true packs by best fit, and cuts no example",
     "eval_packing": "validation rows are never packed",
     "push_to_hub": "results are published in adapters/<experiment>/ of this repository",
     "hub_model_id": "results are published in adapters/<experiment>/ of this repository",
@@ -140,9 +148,9 @@ EXPLAINED: dict[str, str] = {
     "alpha_pattern": "one rank and one scale for all layers: lora.r and lora.lora_alpha",
     "modules_to_save": "whole layers are not trained: name linear layers in lora.target_modules",
     "init_lora_weights": "it is always so: B starts at zero, so that training starts at the base",
-    "use_liger_kernel": "the fused loss head is always used where there is one",
-    "wandb_project": "training reports to TensorBoard (tracking.report_to)",
-    "use_wandb": "training reports to TensorBoard (tracking.report_to)",
+    "use_liger_kernel": "Liger's kernels are used where they are installed",
+    "report_to": "TensorBoard events are always written; tracking.wandb adds Weights & Biases",
+    **dict.fromkeys(("wandb_name", "wandb_run_id"), "a run is called as its experiment"),
     "preprocessing_num_workers": "speed is the engine's business: snakemake --cores",
     "dataloader_num_workers": "speed is the engine's business: snakemake --cores",
 }

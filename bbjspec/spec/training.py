@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bbjspec.spec.base import Section, conflict, told
+
+# How a machine goes about it, not what comes of it: these reach the stage as resources, and are in no digest but the
+# card's.
+EXECUTION = ("per_device_train_batch_size", "gradient_checkpointing", "save_total_limit")
 
 
 class TrainingSpec(Section):
@@ -43,14 +47,15 @@ class TrainingSpec(Section):
         32,
         ge=1,
         le=65_536,
-        description="Rows per optimizer step, over all devices; accumulation follows from it.",
+        description="Rows per optimizer step, over all devices; accumulation follows from it. With packing a row is a "
+        "filled one.",
         json_schema_extra=told(unit="rows", why="Between QLoRA's 16 and 64 (arXiv:2305.14314, appendix B)."),
     )
     per_device_train_batch_size: int = Field(
         1,
         ge=1,
         le=4096,
-        description="Rows that fit one device at once.",
+        description="Rows that fit one device at once; changes no result.",
         json_schema_extra=told(unit="rows", why="Fits wherever the model does; accumulation makes up the rest."),
     )
     max_length: int = Field(
@@ -95,8 +100,11 @@ class TrainingSpec(Section):
     )
     packing: bool = Field(
         False,
-        description="Fill each row of the batch with several examples.",
-        json_schema_extra=told(why="Rows stay what the dataset says; with packing a batch holds more of them."),
+        description="Fill rows of max_length with several examples each, by best fit (arXiv:2404.10830); none is cut, "
+        "and none attends to another.",
+        json_schema_extra=told(
+            why="An optimizer step then sees several times the examples: another training, not only a faster one."
+        ),
     )
     eval_steps: int = Field(
         50,
@@ -112,13 +120,6 @@ class TrainingSpec(Section):
         description="Optimizer steps between two checkpoints; a multiple of eval_steps.",
         json_schema_extra=told(unit="steps", why="Every evaluation may be the best one."),
     )
-    logging_steps: int = Field(
-        10,
-        ge=1,
-        le=1_000_000,
-        description="Optimizer steps between two log entries.",
-        json_schema_extra=told(unit="steps", why="Five points between two evaluations."),
-    )
     early_stopping_patience: int | None = Field(
         2,
         ge=1,
@@ -130,13 +131,14 @@ class TrainingSpec(Section):
         2,
         ge=1,
         le=1000,
-        description="Checkpoints kept while training.",
+        description="Checkpoints kept while training; changes no result.",
         json_schema_extra=told(unit="checkpoints", why="The best one and the newest one."),
     )
-    gradient_checkpointing: bool = Field(
-        True,
-        description="Recompute activations to save memory (arXiv:1604.06174).",
-        json_schema_extra=told(why="QLoRA trains so (arXiv:2305.14314); a third more time for most of the memory."),
+    gradient_checkpointing: Literal["auto"] | bool = Field(
+        "auto",
+        description="Recompute activations to save memory (arXiv:1604.06174). auto: where it does not fit without; "
+        "changes no result.",
+        json_schema_extra=told(why="Only where memory asks for it: it costs a third more time."),
     )
     seed: int = Field(
         42,
@@ -145,6 +147,14 @@ class TrainingSpec(Section):
         description="Seed of initialisation and of the order of rows.",
         json_schema_extra=told(unit="seed", why="Any will do; fixed, so that a run can be made again."),
     )
+
+    @field_validator("gradient_checkpointing", mode="before")
+    @classmethod
+    def _auto_or_a_truth(cls, value: object) -> object:
+        # A choice of two types would be told as two findings.
+        if value != "auto" and not isinstance(value, bool):
+            raise ValueError("write auto, true or false")
+        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -24,13 +24,34 @@ def prepare(stage: StageRun) -> None:
 
 
 def gpus(stage: StageRun) -> int:
-    """How many GPUs the stage was given. Raises EnvironmentLacks for more than one."""
+    """How many GPUs the stage works on, generation on one at most. Raises EnvironmentLacks for a training on more."""
     count = int(stage.resources.get("gpu", 0) or 0)
+    if stage.kind != "train":
+        return min(count, 1)
     if count > 1:
         raise EnvironmentLacks(
             f"resources.gpu: {count} GPUs were asked for, but this version runs one process on one GPU: write 1"
         )
     return count
+
+
+def attention(name: str, training: bool, gpus: int, dtype: str = "bfloat16") -> str:
+    """The attention kernel that `model.attn_implementation` means on this machine.
+
+    `auto` is flash_attention_2 for training on a GPU where it is installed and can compute (not in float32), else sdpa.
+    Raises EnvironmentLacks for flash_attention_2 by name where it is not installed.
+    """
+    from importlib.util import find_spec
+
+    installed = find_spec("flash_attn") is not None
+    if name == "flash_attention_2" and not installed:
+        raise EnvironmentLacks(
+            "model.attn_implementation: flash_attention_2 needs the package flash-attn, which is not installed here; "
+            "install it, or write auto or sdpa"
+        )
+    if name != "auto":
+        return name
+    return "flash_attention_2" if training and gpus and installed and dtype != "float32" else "sdpa"
 
 
 def device(stage: StageRun) -> str:
@@ -41,7 +62,8 @@ def device(stage: StageRun) -> str:
         return "cpu"
     if not torch.cuda.is_available():
         raise EnvironmentLacks(
-            "resources.gpu is 1, but torch sees no GPU; run where nvidia-smi shows one, or write gpu: 0"
+            f"resources.gpu is {stage.resources['gpu']}, but torch sees no GPU; run where nvidia-smi shows one, or "
+            "write gpu: 0"
         )
     return "cuda:0"
 
@@ -109,7 +131,7 @@ def load_base(stage: StageRun, model: Mapping[str, Any]) -> Any:
     loaded = AutoModelForCausalLM.from_pretrained(
         weights(stage),
         dtype=dtype,
-        attn_implementation=model["attn_implementation"],
+        attn_implementation=attention(model["attn_implementation"], stage.kind == "train", gpus(stage), model["dtype"]),
         device_map={"": device(stage)},
         use_safetensors=True,
         trust_remote_code=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Mapping
@@ -12,13 +13,13 @@ import pytest
 
 from bbjspec.digest import sha256_file
 from bbjspec.embedded import recipe_config
-from bbjspec.errors import StageFailed
+from bbjspec.errors import EnvironmentLacks, StageFailed
 from bbjspec.spec.eval import SamplingSpec
 from bbjspec.spec.lora import LoraSpec
 from bbjspec.spec.model import ModelSpec
-from bbjspec.spec.training import TrainingSpec
+from bbjspec.spec.training import EXECUTION, TrainingSpec
 from bbjspec.stage import StageRun
-from bbjspec.stages import base, generate, tokenizer, train
+from bbjspec.stages import base, generate, models, tokenizer, train
 from bbjspec.stages.sampler import Sampler
 
 MODEL = ModelSpec(base="pico-qwen2", dtype="float32").model_dump(mode="json")
@@ -32,10 +33,10 @@ TRAINING = TrainingSpec(
     optim="adamw_torch",
     eval_steps=4,
     save_steps=4,
-    logging_steps=2,
     early_stopping_patience=None,
     gradient_checkpointing=False,
 ).model_dump(mode="json")
+EXECUTED = {field: TRAINING.pop(field) for field in EXECUTION}
 SAMPLING = SamplingSpec(n=2, max_new_tokens=6, batch_size=4).model_dump(mode="json")
 
 
@@ -50,7 +51,7 @@ def stage(kind: str, root: Path, config: Mapping[str, Any], sources: Any = None,
         config=config,
         inputs=inputs,
         sources=sources or {},
-        resources={"gpu": 0},
+        resources={"gpu": 0, "training": EXECUTED, "tracking": {"wandb": None, "name": "v1"}},
         log=logging.getLogger("test"),
     )
 
@@ -108,6 +109,39 @@ def test_training_learns_the_answer_alone_and_twice_the_same(built: Path, tmp_pa
     assert config["base_model_name_or_path"] == "pico-qwen2"
     assert str(built) not in (one / "adapter/adapter_config.json").read_text()
     assert (one / "loss.svg").read_bytes() == (two / "loss.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "training", "gpus", "dtype", "flash", "taken"),
+    [
+        ("auto", True, 1, "bfloat16", True, "flash_attention_2"),
+        ("auto", True, 1, "bfloat16", False, "sdpa"),
+        ("auto", True, 0, "bfloat16", True, "sdpa"),
+        ("auto", True, 1, "float32", True, "sdpa"),
+        ("auto", False, 1, "bfloat16", True, "sdpa"),
+        ("flash_attention_2", False, 1, "bfloat16", True, "flash_attention_2"),
+        ("sdpa", True, 1, "bfloat16", True, "sdpa"),
+        ("eager", True, 1, "bfloat16", True, "eager"),
+    ],
+)
+def test_attention(
+    monkeypatch: pytest.MonkeyPatch, name: str, training: bool, gpus: int, dtype: str, flash: bool, taken: str
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: object() if flash else None)
+    assert models.attention(name, training, gpus, dtype) == taken
+
+
+def test_flash_attention_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    with pytest.raises(
+        EnvironmentLacks, match="needs the package flash-attn, which is not installed here; install it,"
+    ):
+        models.attention("flash_attention_2", True, 1)
+
+
+def test_generation_works_on_one_gpu_whatever_it_was_given(tmp_path: Path) -> None:
+    given = stage("generate", tmp_path, {})
+    assert [models.gpus(dataclasses.replace(given, resources={"gpu": gpu})) for gpu in (0, 1, 8)] == [0, 1, 1]
 
 
 def test_a_row_that_trl_would_cut_is_refused(built: Path, tmp_path: Path) -> None:

@@ -76,9 +76,8 @@ def test_the_makefile_is_the_plan(project: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_the_gpu_slot_is_the_same_on_both_engines() -> None:
     rules = "".join(file.read_text() for file in sorted((REPOSITORY / "rules").glob("*.smk")))
-    of_snakemake = {
-        block.split(":")[0] for block in rules.split("rule _stage_") if re.search(r"^ +gpu=1,$", block, re.MULTILINE)
-    }
+    asks = re.compile(r'^ +gpu=(?:1|WORKFLOW\.gpus\("\w+"\)),$', re.MULTILINE)
+    of_snakemake = {block.split(":")[0] for block in rules.split("rule _stage_") if asks.search(block)}
     assert of_snakemake == {kind for kind, row in KINDS.items() if row.gpu} != set()
     assert "gpu=0" not in rules, "Snakemake takes gpu=0 for a request"
 

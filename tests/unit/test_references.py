@@ -82,7 +82,7 @@ def test_a_gguf_is_keyed_by_its_bytes(referring: Path) -> None:
     assert {r for r in before if before[r] != after[r]} == {"q4_generate", "q4_score", "card"}
     (referring / "models/x.gguf").unlink()
     assert [str(f) for f in read_plan(referring).findings()] == [
-        "experiments/v1.yaml:27:24: eval.references.2.gguf: models/x.gguf: no such file"
+        "experiments/v1.yaml:26:24: eval.references.2.gguf: models/x.gguf: no such file"
     ]
 
 

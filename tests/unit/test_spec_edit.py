@@ -141,6 +141,16 @@ def test_diff_warns_when_the_cause_cannot_be_known(project: Path) -> None:
     assert "  data.filters.where.kind  null → x\n" in out and "resources (changes no result)\n" in out
 
 
+def test_diff_says_what_changes_no_result_and_does_not_warn_of_it(project: Path) -> None:
+    changes = ("training.per_device_train_batch_size=2", "data.seed=7", "tracking.wandb.project=bbj")
+    words = [word for change in changes for word in ("--set", change)]
+    assert bbjspec(project, "new", "v4", "--from", "v3", *words)[0] == 0
+    code, out, err = bbjspec(project, "diff", "v3", "v4")
+    assert (code, err) == (0, "")
+    assert "  training.per_device_train_batch_size  1 → 2 (changes no result)\n" in out
+    assert "tracking (changes no result)\n  tracking.wandb " in out
+
+
 def test_diff_of_a_bad_spec_shows_its_findings(project: Path) -> None:
     (project / "experiments/v4.yaml").write_text("extends: v3\nlora: {x: 1}\n")
     code, out, err = bbjspec(project, "diff", "v3", "v4")
@@ -182,7 +192,7 @@ def test_a_bad_parent_is_told_once(tmp_path: Path) -> None:
     plan = read_plan(root)
     assert set(plan.experiments) == {"v5"} and set(plan.bad) == {"v1.yaml", "v2.yaml", "v3.yaml"}
     assert sorted(str(finding) for finding in plan.findings()) == [
-        "experiments/v1.yaml:24:8: card.x: unknown field; known here: template",
+        "experiments/v1.yaml:23:8: card.x: unknown field; known here: template",
         "experiments/v2.yaml:1:10: extends: experiments/v1.yaml has errors",
         "experiments/v3.yaml:1:10: extends: experiments/v1.yaml has errors",
     ]

@@ -50,7 +50,7 @@ def test_it_accepts_every_good_spec(file: Path) -> None:
     "name",
     [
         *("typo", "typo-in-a-section", "missing-eval", "missing-model", "missing-base", "missing-compiler", "axolotl"),
-        *("text-for-a-number", "rank-zero", "rate-above-bound", "seed-too-large", "two-gpus", "section-as-a-list"),
+        *("text-for-a-number", "rank-zero", "rate-above-bound", "seed-too-large", "nine-gpus", "section-as-a-list"),
         *("gguf-capitals", "gate-fail", "fp4", "secret-field"),
     ],
 )
@@ -70,7 +70,9 @@ def test_it_refuses_what_it_can_know(name: str) -> None:
         ("export", "gguf", [[], ["q4_k_m", "bf16"]], [["q4"], "q4_k_m"]),
         ("export", "base_weights", ["bf16", "nf4"], ["fp16"]),
         ("data", "val_size", [0.5], [0, 1]),
-        ("resources", "gpu", [0, 1], [2]),
+        ("resources", "gpu", [0, 1, 8], [9, -1]),
+        ("training", "gradient_checkpointing", ["auto", True, False], ["yes", 1]),
+        ("tracking", "wandb", [None, {"project": "bbj"}], [True, {"project": 3}]),
     ],
 )
 def test_bounds_are_the_models(section: str, field: str, good: list[Any], bad: list[Any]) -> None:

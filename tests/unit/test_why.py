@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bbjspec.cli import app
-from bbjspec.history import History
+from bbjspec.history import History, changes
 from bbjspec.plan import read_plan
 from bbjspec.planview import PlanView
 from bbjspec.stage import KINDS
@@ -51,7 +51,11 @@ REASONS = [
     ("learning_rate: 1e-3", "learning_rate: 1e-4", "train", "training.learning_rate 0.001 → 1e-04"),
     ("r: 4", "r: 8", "train", "lora.r 4 → 8"),
     ("max_steps: 48", "max_steps: null", "train", "training.max_steps 48 → null"),
-    ("gradient_checkpointing: false", "", "train", "training.gradient_checkpointing false → true"),
+    ("gradient_checkpointing: false", "", "card", "training.gradient_checkpointing false → auto"),
+    ("per_device_train_batch_size: 8", "per_device_train_batch_size: 2", "card",
+     "training.per_device_train_batch_size 8 → 2"),
+    ("dtype: float32}", "dtype: float32, attn_implementation: eager}", "train",
+     "model.attn_implementation auto → eager"),
     ("path: dataset/rows.jsonl", "path: dataset/rows.jsonl, seed: 7", "split", "data.seed 42 → 7"),
     ("max_length: 160", "max_length: 128", "split", "training.max_length 160 → 128"),
     ("max_length: 160", "max_length: 128", "audit", "training.max_length 160 → 128"),
@@ -69,6 +73,40 @@ def test_a_field_is_named(project: Path, edit: Edit, old: str, new: str, role: s
     row = reports(project)[role]
     assert (row.state, row.runs) == ("to run", True)
     assert "; ".join(row.why).startswith(said)
+
+
+def test_how_a_machine_goes_about_it_trains_nothing_again(project: Path, edit: Edit) -> None:
+    edit("per_device_train_batch_size: 8", "per_device_train_batch_size: 2\n  save_total_limit: 5")
+    edit("gradient_checkpointing: false", "gradient_checkpointing: true")
+    rows = reports(project)
+    assert {role for role, row in rows.items() if row.runs} == {"card", "publish"}
+    assert rows["card"].why == (
+        "training.per_device_train_batch_size 8 → 2",
+        "training.save_total_limit 2 → 5",
+        "training.gradient_checkpointing false → true",
+    )
+    edit("resources: {gpu: 0}", "resources: {gpu: 2}\ntracking: {wandb: {project: bbj}}")
+    assert {role for role, row in reports(project).items() if row.runs} == {"card", "publish"}
+
+
+def test_a_field_that_a_newer_version_dropped_is_no_edit(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for lock in [*project.glob("adapters/*/lock.json"), *project.glob("eval/baselines/*/*/lock.json")]:
+        document = json.loads(lock.read_text())
+        for recipe in document["recipes"].values():
+            if recipe["kind"] == "train":
+                recipe["version"] = 1
+                recipe["config"]["training"] |= {"logging_steps": 10, "save_total_limit": 2, "learning_rate": 0.5}
+        lock.write_text(json.dumps(document))
+    shutil.rmtree(project / "build")
+    plan = read_plan(project)
+    history, experiment = History(plan), plan.experiments["v1"]
+    made = history.nearest(experiment.roles["train"], experiment)
+    assert made is not None and made.version == 1
+    version = KINDS["train"].version
+    assert changes(experiment.roles["train"], made) == [
+        f"the stage's version 1 → {version}",
+        "training.learning_rate 0.5 → 0.001",
+    ]
 
 
 def test_files_and_inputs(project: Path, edit: Edit) -> None:

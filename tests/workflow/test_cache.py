@@ -30,6 +30,7 @@ def test_what_is_published(finished: Path) -> None:
         "eval_results.json",
         "MODEL_CARD.md",
         "loss.svg",
+        "loss.png",
         "lock.json",
     }
     card = (adapter / "MODEL_CARD.md").read_text()

@@ -115,6 +115,9 @@ def newer_checker(root: Path) -> None:
 
 
 K = spec("k: [1, 2]", "k: [1]")
+PER_DEVICE = spec("per_device_train_batch_size: 8", "per_device_train_batch_size: 2")
+CHECKPOINTING = spec("gradient_checkpointing: false", "gradient_checkpointing: auto")
+GPUS = all_of(spec("gpu: 0", "gpu: 4"), PER_DEVICE)
 GATE = "k: [1, 2]\n  gate: {min_effect: 0.2}"
 LIMITS = text(TEMPLATE, "## Limits", "## What this does not say")
 PROMPT = text(PROMPTS, "Show 100 on the screen.", "Let me see 100.")
@@ -129,10 +132,12 @@ EDITS = [
     Edit("a default written out", spec("max_length: 160", "max_length: 160\n  weight_decay: 0"), NOTHING),
     Edit("the description", spec("the smallest", "the shortest"), NOTHING),
     # What is no part of any result.
-    Edit("tracking", add("tracking: {report_to: tensorboard}"), NOTHING),
+    Edit("tracking", add("tracking: {wandb: {project: bbj}}"), NOTHING),
     Edit("export.gguf", add("export: {gguf: [q8_0]}"), NOTHING),
     Edit("export.ollama.num_ctx", add("export: {ollama: {num_ctx: 8192}}"), NOTHING),
     Edit("resources.gpu", spec("gpu: 0", "gpu: 1"), NOTHING),
+    Edit("resources.gpu above the engine's", GPUS, CARD),
+    Edit("resources.gpu above the engine's, and lora.r", all_of(GPUS, spec("r: 4", "r: 8")), TRAIN),
     Edit("card.template renamed", all_of(move(TEMPLATE, "t.j2"), add("card: {template: t.j2}")), NOTHING),
     # Names.
     Edit("the experiment renamed", move(V1, "experiments/v2.yaml"), PUBLISH),
@@ -158,6 +163,9 @@ EDITS = [
     Edit("training.learning_rate", spec("1e-3", "2e-3"), TRAIN),
     Edit("training.global_train_batch_size", spec("global_train_batch_size: 8", "global_train_batch_size: 16"), TRAIN),
     Edit("training.seed", spec("max_length: 160", "max_length: 160\n  seed: 1"), TRAIN),
+    Edit("training.per_device_train_batch_size", PER_DEVICE, CARD),
+    Edit("training.gradient_checkpointing", CHECKPOINTING, CARD),
+    Edit("training.save_total_limit", spec("max_length: 160", "max_length: 160\n  save_total_limit: 1"), CARD),
     Edit("training.max_length", spec("max_length: 160", "max_length: 170"), DATASET),
     # eval
     Edit("eval.sampling.max_new_tokens", spec("max_new_tokens: 12", "max_new_tokens: 13"), GENERATE),

@@ -93,6 +93,18 @@ def test_gpu_jobs_run_one_at_a_time(pretended: Path, engine: Callable[[Path], ob
     assert most_at_once(pretended, *begun) > 1, "the others need not wait"
 
 
+@pytest.mark.parametrize("given", [1, 2])
+def test_a_training_on_two_gpus_runs_alone(pretended: Path, replace_in: Replace, given: int) -> None:
+    """Snakemake cuts what a job asks for down to what there is, so that one slot does for any number of GPUs."""
+    for spec in pretended.glob("experiments/*.yaml"):
+        replace_in(spec, "resources: {gpu: 0}", "resources: {gpu: 2}")
+        replace_in(spec, "per_device_train_batch_size: 8", "per_device_train_batch_size: 4")
+    done = run(pretended, "snakemake", "--cores", "16", "--resources", f"gpu={given}")
+    begun = Counter(kind for what, kind, _ in order(pretended) if what == "begins")
+    assert (begun["train"], begun["generate"], begun["publish"]) == (2, 3, 2), done.stdout + done.stderr
+    assert most_at_once(pretended, "train") == 1
+
+
 def test_resources_on_the_command_line_replace_the_whole_key() -> None:
     """So the profile may name none but the one that the command line repeats."""
     profile = parse((REPOSITORY / "profiles/default/config.yaml").read_text(), "config.yaml")

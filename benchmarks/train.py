@@ -259,7 +259,7 @@ def former(run: StageRun, data: Any, tokenizer: Any, steps: int) -> tuple[Any, A
 
     from bbjspec.stages import models
 
-    model = models.load_base(run, run.config["model"], training=True)
+    model = models.load_base(run, run.config["model"])
     model.config.use_cache = False
     model.enable_input_require_grads()
     lora = run.config["lora"]
@@ -321,7 +321,7 @@ def plain_trl(run: StageRun, data: Any, tokenizer: Any, steps: int) -> tuple[Any
     gpu = models.gpus(run) > 0
     lora, clock = run.config["lora"], Clock()
     trainer = SFTTrainer(
-        model=models.load_base(run, run.config["model"], training=True),
+        model=models.load_base(run, run.config["model"]),
         args=SFTConfig(
             output_dir=str(run.work),
             use_cpu=not gpu,

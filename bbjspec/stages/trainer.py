@@ -179,7 +179,7 @@ def build(
     training, lora = stage.config["training"], stage.config["lora"]
     evaluate = len(data["val"]) > 0
     args = arguments(stage, ways, evaluate=evaluate)
-    base = models.load_base(stage, stage.config["model"], training=True)
+    base = models.load_base(stage, stage.config["model"])
     base.config.use_cache = False
     patience = training["early_stopping_patience"]
     stopping = [transformers.EarlyStoppingCallback(early_stopping_patience=patience)] if patience and evaluate else []

@@ -251,10 +251,10 @@ def _compile(found: Audit, errors: Mapping[int, CompileError]) -> None:
 
 
 def _tokens(found: Audit, tokenizer: Any, max_length: int | None) -> None:
-    from bbjspec.data.chat import token_counts
+    from bbjspec.data.chat import all_token_counts
 
-    for row in found.rows:
-        count, _ = token_counts(tokenizer, row)
+    counts = all_token_counts(tokenizer, found.rows)
+    for row, (count, _) in zip(found.rows, counts, strict=True):
         found.tokens.append(count)
         if max_length is not None and count > max_length:
             found.flag(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bbjspec.data import chat
 from bbjspec.digest import sha256_file
 from bbjspec.errors import BadInput, EnvironmentLacks, StageFailed
 from bbjspec.stage import StageRun
@@ -83,10 +84,8 @@ def quantization(model: Mapping[str, Any]) -> str:
 
 
 def load_tokenizer(stage: StageRun, padding_side: str) -> Any:
-    """The tokenizer of the stage's input, padding on `left` (generation) or `right` (training)."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(stage.input("tokenizer") / "tokenizer", trust_remote_code=False)
+    """The tokenizer of the stage's input, padding on `left` (generation) or `right` (training), never with its eos."""
+    tokenizer = chat.padded(chat.load_tokenizer(stage.input("tokenizer")))
     tokenizer.padding_side = padding_side
     return tokenizer
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.bbj.compiler import CompileError, open_compiler
-from bbjspec.data.chat import cut_to, load_tokenizer, token_counts
+from bbjspec.data.chat import all_token_counts, cut_to, load_tokenizer, token_counts
 from bbjspec.data.choose import dropped_because, duplicates, mended, mixed
 from bbjspec.data.code import has_code
 from bbjspec.data.compiled import first_errors, programs_of
@@ -112,11 +112,11 @@ def _first_errors(stage: StageRun, examples: Iterable[Example]) -> dict[int, Com
     return first_errors([(row, code) for row in kept for code in programs_of(row.answer)], compiler)
 
 
-def _settle_lengths(examples: Iterable[Example], tokenizer: Any, config: Mapping[str, Any], shown: str) -> None:
+def _settle_lengths(examples: Sequence[Example], tokenizer: Any, config: Mapping[str, Any], shown: str) -> None:
     """Count every row's tokens, dropped ones too, and settle what is too long; BadInput where that is an error."""
     over: list[Finding] = []
-    for example in examples:
-        tokens, supervised = token_counts(tokenizer, example.row)
+    counts = all_token_counts(tokenizer, [example.row for example in examples], shown)
+    for example, (tokens, supervised) in zip(examples, counts, strict=True):
         example.fate |= {"tokens": tokens, "supervised_tokens": supervised}
         if tokens <= config["max_length"] or not example.kept:
             continue

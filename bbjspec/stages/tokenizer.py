@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from bbjspec.data.chat import open_tokenizer, padded
 from bbjspec.embedded import recipe, source_of
 from bbjspec.errors import BadInput
 from bbjspec.stage import StageRun
@@ -54,29 +55,14 @@ def run(stage: StageRun) -> None:
 def check(directory: Path, base: str) -> None:
     """Refuse a tokenizer that chat training cannot use. Raises BadInput with what is wrong and what to do.
 
-    Padding is masked out of the loss: where the padding token is the end of turn, the end of turn is never learned and
-    no answer ends. A template without an end of turn has the same effect.
+    A template without an end of turn is one: no answer would learn to end.
     """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
-    except Exception as error:  # transformers raises whatever its parsers raise
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadInput(f"{base}: its tokenizer does not load ({first}); a base needs a tokenizer.json") from error
-    if not tokenizer.chat_template:
+    tokenizer = open_tokenizer(directory, base)
+    if tokenizer.eos_token is None:
         raise BadInput(
-            f"{base}: its tokenizer has no chat template, so a conversation cannot be written for it; "
-            "take the instruct variant of this model"
+            f"{base}: its tokenizer names no end-of-turn (eos) token; set it in the base's tokenizer_config.json"
         )
-    if tokenizer.eos_token is None or tokenizer.pad_token is None:
-        lacking = "end-of-turn (eos) token" if tokenizer.eos_token is None else "padding token"
-        raise BadInput(f"{base}: its tokenizer names no {lacking}; set it in the base's tokenizer_config.json")
-    if tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise BadInput(
-            f"{base}: the padding token and the end of turn are one token, {tokenizer.eos_token}: padding is masked, "
-            "so no answer would learn to end; set another pad_token in the base's tokenizer_config.json"
-        )
+    padded(tokenizer, base)
     rendered = tokenizer.apply_chat_template(_PROBE, tokenize=False)
     if not rendered.rpartition("answer")[2].startswith(tokenizer.eos_token):
         raise BadInput(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bbjspec.bbj.checker import BUILTIN_VERSION
-from bbjspec.data.chat import load_tokenizer, token_counts
+from bbjspec.data.chat import all_token_counts, load_tokenizer, token_counts
 from bbjspec.data.rows import Row, load_rows
 from bbjspec.embedded import recipe_config
 from bbjspec.errors import BadInput
@@ -170,6 +170,34 @@ def test_rows_are_mixed_into_training_alone(tmp_path: Path, tokens: Path) -> Non
     )
     with pytest.raises(BadInput, match=r"mix.jsonl:1: id: 'r3' is in the dataset already"):
         Split(tmp_path, tokens, examples(), mix=mix, mix_rows=examples()[3:4])
+
+
+def test_what_is_written_is_read_as_it_was_learned(tmp_path: Path, tokens: Path) -> None:
+    rows = examples()
+    rows[5] = chat(
+        5, "May a line hold other line ends than \\n?", '\nYes:\u2028 \x85 \x1c \r\n \U0001f40d \\u2028 "x" \t'
+    )
+    rows[6]["messages"][0]["content"] = "You explain BBj."
+    rows[7]["messages"][2]["weight"] = 1
+    del rows[8]["id"], rows[9]["id"]
+    twice = chat(0, "A row that stands there twice, without an id", "```bbj\nprint 1\n```")
+    rows += [{"messages": twice["messages"]}] * 2
+    general = [chat(1000 + i, f"Python question {i}", f"answer {i}\u2029") for i in range(20)]
+    for row in general:
+        row["messages"][0]["content"] = "You write Python."
+    mix = {"path": "mix.jsonl", "share": 0.1}
+    made = Split(tmp_path, tokens, rows, mix=mix, mix_rows=general, dedup={"exact": "flag"})
+    written = {row.id: row for row in (*load_rows(tmp_path / "rows.jsonl", ""), *load_rows(tmp_path / "mix.jsonl", ""))}
+    read = made.everything
+    assert len(read) == 42 + made.ledger["mixed"]["rows"] and made.ledger["mixed"]["rows"] == 4
+    for name, row in read.items():
+        same = written[name]
+        assert (row.system, row.question, row.answer) == (same.system, same.question, same.answer)
+        assert row.fields == same.fields | {"id": name}
+    assert {row.system for row in read.values()} == {"You write BBj.", "You explain BBj.", "You write Python."}
+    counted = dict(zip(read, all_token_counts(load_tokenizer(tokens), read.values()), strict=True))
+    known = {fate["id"]: (fate["tokens"], fate["supervised_tokens"]) for fate in made.ledger["fates"]}
+    assert counted == {name: known[name] for name in read}
 
 
 def test_an_empty_side_is_refused(tmp_path: Path, tokens: Path) -> None:

@@ -173,13 +173,13 @@ def test_no_verdict_is_no_finding() -> None:
 
 
 class Words:
-    """A tokenizer of words, with the face that `token_counts` asks for."""
+    """A tokenizer of words, with the face that `all_token_counts` asks for."""
 
-    def apply_chat_template(self, chat: list[dict[str, str]], tokenize: bool, add_generation_prompt: bool) -> str:
-        return " ".join(message["content"] for message in chat)
+    def apply_chat_template(self, chats: list[list[dict[str, str]]], **_: bool) -> list[str]:
+        return [" ".join(message["content"] for message in chat) for chat in chats]
 
-    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
-        return {"input_ids": list(range(len(text.split())))}
+    def __call__(self, texts: list[str], **_: bool) -> dict[str, list[list[int]]]:
+        return {"input_ids": [list(range(len(text.split()))) for text in texts]}
 
 
 def test_token_lengths() -> None:

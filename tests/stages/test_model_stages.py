@@ -12,13 +12,13 @@ import pytest
 
 from bbjspec.digest import sha256_file
 from bbjspec.embedded import recipe_config
-from bbjspec.errors import StageFailed
+from bbjspec.errors import EnvironmentLacks, StageFailed
 from bbjspec.spec.eval import SamplingSpec
 from bbjspec.spec.lora import LoraSpec
 from bbjspec.spec.model import ModelSpec
 from bbjspec.spec.training import TrainingSpec
 from bbjspec.stage import StageRun
-from bbjspec.stages import base, generate, tokenizer, train
+from bbjspec.stages import base, devices, generate, models, tokenizer, train
 from bbjspec.stages.sampler import Sampler
 
 MODEL = ModelSpec(base="pico-qwen2", dtype="float32").model_dump(mode="json")
@@ -151,8 +151,6 @@ def test_an_interrupted_generation_equals_an_undisturbed_one(
 def test_sampling_is_the_specs_block_and_nothing_of_the_bases(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import GenerationMixin
 
-    from bbjspec.stages import models
-
     run = generated(built, built / "spy", temperature=0.5, top_p=0.9)
     tok = models.load_tokenizer(run, "left")
     model = models.load_base(run, MODEL)
@@ -173,3 +171,27 @@ def test_sampling_is_the_specs_block_and_nothing_of_the_bases(built: Path, monke
     used.clear()
     Sampler(model, tok, run.config["sampling"]).greedy([[5, 6, 7]], 4)
     assert used == []
+
+
+def test_too_little_memory_is_told_before_loading_and_in_the_middle(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = generated(built, tmp_path / "small")
+    with monkeypatch.context() as patched:
+        patched.setattr(devices, "memory", lambda count: devices.Memory(9e9, 7e5))
+        patched.setattr(models, "load_base", lambda *_: pytest.fail("loaded all the same"))
+        with pytest.raises(EnvironmentLacks) as error:
+            generate.run(run)
+    assert str(error.value) == (
+        "pico-qwen2 does not fit: it needs about 0.9 MB (weights 0.6 MB, activations 0.2 MB, logits 0.1 MB, the rest "
+        "0.0 MB), and 0.7 MB of memory are free here; write eval.sampling.batch_size: 1, which needs about 0.6 MB"
+    )
+
+    def dies(*_: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 400000000 bytes.")
+
+    monkeypatch.setattr(Sampler, "sample", dies)
+    with pytest.raises(
+        EnvironmentLacks, match=r"^out of memory at the batch of t/4: 0\.4 GB more were asked for, with "
+    ):
+        generate.run(run)

@@ -1,4 +1,4 @@
-"""Sizes of bases that are known without their weights: Qwen2.5's, the embedded ones, and a local directory's config.
+"""Sizes of bases that are known without their weights: Qwen2.5's, the embedded ones, and any whose config is here.
 
 Numbers are those of each model's published `config.json`; parameter counts follow from them (docs/needs.md).
 """
@@ -85,10 +85,13 @@ def architecture(base: str, root: Path) -> Architecture | None:
             recipe.vocab_size,
             True,
         )
-    if source_of(base) == "local":
-        config = read_json(root / base / "config.json")
-        return _of_config(config) if isinstance(config, dict) else None
-    return None
+    return read(root / base) if source_of(base) == "local" else None
+
+
+def read(directory: Path) -> Architecture | None:
+    """The architecture of the model in `directory`; None without a `config.json` that has the fields."""
+    config = read_json(directory / "config.json")
+    return _of_config(config) if isinstance(config, dict) else None
 
 
 def _of_config(config: Mapping[str, Any]) -> Architecture | None:

@@ -1,7 +1,7 @@
 """What a stage needs: GPU memory, GPU hours and disk, before it runs. Formulas and their sources: docs/needs.md.
 
-Memory and disk are arithmetic over the base's architecture. Hours come from the records of earlier runs of the same
-base where there are any, else from a stated rate. None stands for "unknown".
+Memory (`memory.py`) and disk are arithmetic over the base's architecture. Hours come from the records of earlier runs
+of the same base where there are any, else from a stated rate. None stands for "unknown".
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ from typing import Any
 
 from bbjspec.architecture import Architecture, architecture
 from bbjspec.embedded import source_of
+from bbjspec.memory import (
+    OPTIMIZER_BYTES,
+    OVERHEAD_BYTES,
+    generation_memory,
+    lora_parameters,
+    recomputes,
+    training_memory,
+    weight_bytes,
+)
 from bbjspec.plan import Plan
 from bbjspec.stage import Stage
 from bbjspec.store import read_json
 
 GB = 1e9  # decimal, as cards and disks are sold
 
-OVERHEAD_BYTES = 1.0e9  # CUDA context, kernels, bitsandbytes' look-up tables: seen 0.5 to 1 GB
-FRAGMENTATION = 1.10  # the allocator's share of what it cannot hand out again
-HEAD_CHUNK_TOKENS = 1024  # the fused head makes logits of so many tokens at a time
-PROMPT_TOKENS = 256  # a prompt of the suite with its system message, rounded up
 PEAK_FLOPS = 989e12  # bfloat16, dense, of an H100 SXM
 TRAINING_SHARE = 0.30  # of that peak; 32B with checkpointing: 1,500 tokens/s
 BANDWIDTH = 3.35e12  # bytes/s of an H100 SXM
@@ -31,9 +36,6 @@ GENERATION_SHARE = 0.10  # of the bandwidth bound, with bitsandbytes kernels and
 STEPS_PER_S = 25.0  # what transformers' own loop reaches at best
 ANSWER_SHARE = 1 / 3  # of max_new_tokens that a mean answer takes
 BYTES_PER_TOKEN = 4  # of a dataset's JSON, when no split has counted
-
-_OPTIMIZER_BYTES = {"adamw_torch": 8, "adamw_torch_fused": 8, "paged_adamw_32bit": 8, "paged_adamw_8bit": 2}
-_WIDTH = {"bfloat16": 2, "float16": 2, "float32": 4}
 
 
 @dataclass(frozen=True)
@@ -46,64 +48,10 @@ class Need:
     source: str = ""
 
 
-def weight_bytes(arch: Architecture, model: Mapping[str, Any]) -> float:
-    """The base in memory. NF4 holds linear layers in 4 bits and a constant per 64 of them (arXiv:2305.14314)."""
-    width = float(_WIDTH[model["dtype"]])
-    if not model["load_in_4bit"]:
-        return arch.parameters * width
-    bits = 4 + (8 / 64 + 32 / (64 * 256) if model["bnb_4bit_use_double_quant"] else 32 / 64)
-    return arch.linear_parameters * bits / 8 + (arch.parameters - arch.linear_parameters) * width
-
-
-def lora_parameters(arch: Architecture, lora: Mapping[str, Any]) -> int:
-    """r x (inputs + outputs) for each adapted layer of each block."""
-    return arch.layers * sum(int(lora["r"]) * sum(arch.linear[name]) for name in _adapted(arch, lora))
-
-
-def _adapted(arch: Architecture, lora: Mapping[str, Any]) -> list[str]:
-    if lora["target_modules"] == "all-linear":
-        return list(arch.linear)
-    named = {str(name).rsplit(".", 1)[-1] for name in lora["target_modules"]}
-    return [name for name in arch.linear if name in named]
-
-
-def training_memory(arch: Architecture, config: Mapping[str, Any]) -> float:
-    """Peak bytes on one GPU while training: weights, adapter with gradients and optimizer, activations, logits."""
-    model, lora, training = config["model"], config["lora"], config["training"]
-    width = float(_WIDTH[model["dtype"]])
-    tokens = training["per_device_train_batch_size"] * training["max_length"]
-    adapter = lora_parameters(arch, lora) * (4 + 4 + _OPTIMIZER_BYTES[training["optim"]])
-    # Kept per token by one block's backward pass: norms, projections, the gated product; and what each adapter reads.
-    kept = 6 * arch.hidden + 2 * arch.kv_width + 4 * arch.intermediate
-    kept += sum(arch.linear[name][0] + int(lora["r"]) for name in _adapted(arch, lora))
-    block = tokens * kept * width
-    if training["gradient_checkpointing"]:
-        activations = arch.layers * tokens * arch.hidden * width + block
-    else:
-        activations = arch.layers * block
-    unpacked = arch.hidden * arch.intermediate * width if model["load_in_4bit"] else 0
-    logits = min(tokens, HEAD_CHUNK_TOKENS) * arch.vocabulary * 4 * 2
-    held = weight_bytes(arch, model) + adapter + activations + unpacked + logits
-    return float(held * FRAGMENTATION + OVERHEAD_BYTES)
-
-
-def generation_memory(arch: Architecture, config: Mapping[str, Any], lora: Mapping[str, Any] | None) -> float:
-    """Peak bytes on one GPU while generating: weights, adapter, and keys and values of all tokens of a batch."""
-    model, sampling = config["model"], config["sampling"]
-    width, batch = _WIDTH[model["dtype"]], sampling["batch_size"]
-    length = PROMPT_TOKENS + sampling["max_new_tokens"]
-    cache = 2 * arch.layers * arch.kv_width * width * batch * length
-    adapter = lora_parameters(arch, lora) * width if lora else 0
-    unpacked = arch.hidden * arch.intermediate * width if model["load_in_4bit"] else 0
-    logits = batch * arch.vocabulary * 4 * 3  # logits, sorted, and their running sum for top_p
-    held = weight_bytes(arch, model) + adapter + cache + unpacked + logits
-    return float(held * FRAGMENTATION + OVERHEAD_BYTES)
-
-
-def training_rate(arch: Architecture, training: Mapping[str, Any]) -> float:
+def training_rate(arch: Architecture, *, recomputing: bool) -> float:
     """Tokens/s by the stated share of peak: 4 FLOPs a parameter and token (a frozen base has no weight gradients),
     6 where activations are computed twice."""
-    return TRAINING_SHARE * PEAK_FLOPS / ((6 if training["gradient_checkpointing"] else 4) * arch.parameters)
+    return TRAINING_SHARE * PEAK_FLOPS / ((6 if recomputing else 4) * arch.parameters)
 
 
 def generation_rate(arch: Architecture, config: Mapping[str, Any]) -> float:
@@ -137,14 +85,20 @@ class Needs:
         if arch is None:
             return self._unknown(stage)
         parameters = lora_parameters(arch, lora)
-        checkpoint = parameters * (4 + _OPTIMIZER_BYTES[training["optim"]])
-        disk = float(parameters * 2 + checkpoint * (training["save_total_limit"] + 1))
+        checkpoint = parameters * (4 + OPTIMIZER_BYTES[training["optim"]])
+        run = stage.resources["training"]
+        disk = float(parameters * 2 + checkpoint * (run["save_total_limit"] + 1))
         if not stage.resources.get("gpu"):
             return Need(disk=disk, source="on the CPU")
-        rate, source = self._rate("train", model, None) or (training_rate(arch, training), "stated rate")
+        # Which card it will be is not known here: for `auto`, the least that training needs.
+        run = {**run, "gradient_checkpointing": recomputes(arch, stage.config, run, None)}
+        rate, source = self._rate("train", model, None) or (
+            training_rate(arch, recomputing=run["gradient_checkpointing"]),
+            "stated rate",
+        )
         tokens = self._training_tokens(stage)
         hours = tokens / rate / 3600 if tokens is not None else None
-        return Need(training_memory(arch, stage.config), hours, disk, source)
+        return Need(training_memory(arch, stage.config, run).total, hours, disk, source)
 
     def _generate(self, stage: Stage) -> Need:
         sampling = stage.config["sampling"]
@@ -162,7 +116,7 @@ class Needs:
             )
         rate, source = record or (generation_rate(arch, stage.config), "stated rate")
         lora = stage.inputs["train"].config["lora"] if "train" in stage.inputs else None
-        return Need(generation_memory(arch, stage.config, lora), tokens / rate / 3600, disk, source)
+        return Need(generation_memory(arch, stage.config, lora).total, tokens / rate / 3600, disk, source)
 
     def _answers(self, stage: Stage) -> tuple[float, float]:
         """Tokens that will be generated, and the bytes of their rows."""
@@ -179,7 +133,7 @@ class Needs:
         if not stage.resources.get("gpu"):
             return Need(disk=disk, source="on the CPU")
         size = sum((self._plan.root / name).stat().st_size for name in stage.sources["gguf"].files)
-        return Need(size * FRAGMENTATION + OVERHEAD_BYTES, None, disk, "no rate of a GGUF is known")
+        return Need(size + OVERHEAD_BYTES, None, disk, "no rate of a GGUF is known")
 
     def _unknown(self, stage: Stage) -> Need:
         if not stage.resources.get("gpu"):
@@ -293,4 +247,4 @@ def as_json(need: Need) -> dict[str, Any]:
     }
 
 
-__all__ = ["GB", "Need", "Needs", "as_json", "generation_memory", "total", "training_memory"]
+__all__ = ["GB", "Need", "Needs", "as_json", "total"]

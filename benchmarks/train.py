@@ -233,7 +233,8 @@ def by_stage(run: StageRun, way: str) -> dict[str, Any]:
     seconds = sum(entry["seconds"] for entry in log[1:])
     tokenizer = models.load_tokenizer(run, "right")
     data = tokens.prepare(replace(run, directory=run.directory / "again"), tokenizer)
-    from bbjspec.stages.trainer import Ways, build
+    from bbjspec.stages.trainer import build
+    from bbjspec.stages.ways import Ways
 
     trainer = build(run, data, tokenizer, Ways(8, False, 2))
     from peft import set_peft_model_state_dict

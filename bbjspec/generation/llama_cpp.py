@@ -31,7 +31,7 @@ class LlamaCpp:
     batch_size = 1  # llama-cpp-python makes one answer at a time
 
     def __init__(self, stage: StageRun) -> None:
-        models.prepare(stage)
+        models.prepare(stage, at_most=1)
         installed = models.versions("llama_cpp_python")["llama_cpp_python"]
         if installed != stage.config["llama_cpp"]:
             raise StageFailed(

@@ -6,8 +6,10 @@ Config: model, sampling, adapter, and few_shot {n} for the baseline that is show
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from bbjspec.digest import sha256_file
@@ -15,8 +17,9 @@ from bbjspec.errors import StageFailed
 from bbjspec.generation.base import Answer, Message, Task
 from bbjspec.generation.few_shot import examples
 from bbjspec.generation.prompts import check_tokens, rendered
+from bbjspec.memory import Estimate, Estimator, generation_memory
 from bbjspec.stage import StageRun
-from bbjspec.stages import models
+from bbjspec.stages import devices, models
 from bbjspec.stages.sampler import Sampler
 
 PREFLIGHT_TOKENS = 48  # greedy texts are compared over so many tokens
@@ -30,23 +33,26 @@ class Transformers:
     workers = 1
 
     def __init__(self, stage: StageRun) -> None:
-        models.prepare(stage)
+        models.prepare(stage, at_most=1)
         sampling = stage.config["sampling"]
         tokenizer = models.load_tokenizer(stage, "left")
         shown, self._examples = _examples(stage)
         self.tasks: Sequence[Task] = rendered(stage, tokenizer, shown)
         held = check_tokens(self.tasks, tokenizer)
-        began = time.monotonic()
-        model = models.load_base(stage, stage.config["model"])
-        _check_context(model, self.tasks, stage)
         adapter = stage.input("train") / "adapter" if stage.config["adapter"] else None
-        if adapter:
-            model = models.add_adapter(model, adapter)
+        self._stage = stage
+        self._check_memory()
+        began = time.monotonic()
+        with self._memory_told("loading the base"):
+            model = models.load_base(stage, stage.config["model"])
+            _check_context(model, self.tasks, stage)
+            if adapter:
+                model = models.add_adapter(model, adapter)
         self._load_time = time.monotonic() - began
         self._sampler = Sampler(model, tokenizer, sampling)
-        self._stage = stage
         size = int(sampling["batch_size"])
-        agree = greedy_agrees(self._sampler, self.tasks, size)
+        with self._memory_told("the preflight"):
+            agree = greedy_agrees(self._sampler, self.tasks, size)
         if not agree:
             stage.log.warning("greedy texts at batch 1 and %d differ: going on at batch 1", size)
         self.preflight: Mapping[str, bool | None] = {
@@ -64,7 +70,34 @@ class Transformers:
 
     def sample(self, batch: Sequence[Task], seed: int) -> list[Answer]:
         """The batch's answers, drawn together."""
-        return self._sampler.sample([task.ids for task in batch], seed)
+        with self._memory_told(f"the batch of {batch[0].id}"):
+            return self._sampler.sample([task.ids for task in batch], seed)
+
+    def _check_memory(self) -> None:
+        """Raise EnvironmentLacks, before anything is loaded, for a device that is too small by the estimate."""
+        config, gpu = self._stage.config, models.gpus(self._stage) > 0
+        models.device(self._stage)
+        self._estimator: Estimator | None = None
+        if arch := models.architecture(self._stage):
+            lora = _lora(self._stage) if config["adapter"] else None
+            longest = max(len(task.ids) for task in self.tasks)
+
+            def estimate(config: Mapping[str, Any], _: Mapping[str, Any]) -> Estimate:
+                return generation_memory(arch, config, lora, prompt_tokens=longest, gpu=gpu)
+
+            self._estimator = estimate
+            devices.require(estimate, devices.memory(int(gpu)), config, {}, config["model"]["base"])
+
+    @contextmanager
+    def _memory_told(self, at: str) -> Iterator[None]:
+        """Raise EnvironmentLacks with the numbers, and what to change, where memory runs out."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not devices.is_out_of_memory(error):
+                raise
+            now = devices.memory(min(1, models.gpus(self._stage)))
+            raise devices.out_of_memory(error, at, now, self._estimator, self._stage.config, {}) from error
 
     def close(self) -> None:
         """Nothing to do: Python frees the model."""
@@ -105,6 +138,11 @@ def _examples(stage: StageRun) -> tuple[list[Message], list[str]]:
     """The turns before each prompt and the ids of their rows; none but for the few-shot baseline."""
     few_shot = stage.config.get("few_shot")
     return examples(stage, int(few_shot["n"])) if few_shot else ([], [])
+
+
+def _lora(stage: StageRun) -> Mapping[str, Any]:
+    """The adapter's rank and modules, as PEFT has written them."""
+    return dict(json.loads((stage.input("train") / "adapter/adapter_config.json").read_text(encoding="utf-8")))
 
 
 def _check_context(model: Any, tasks: Sequence[Task], stage: StageRun) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 
-class GlobalBatches(torch.utils.data.Sampler[int]):
+class GlobalBatches(torch.utils.data.Sampler[int]):  # type: ignore[misc]  # untyped to mypy
     """Indices of one epoch, `size` at a time one optimizer step's rows.
 
     Rows are drawn without replacement, anew in each epoch. A step's rows come longest first, so that the batches that

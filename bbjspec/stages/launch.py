@@ -19,16 +19,14 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bbjspec import errors
 from bbjspec.errors import BbjspecError, StageFailed
 from bbjspec.stage import StageRun
-from bbjspec.stages import checkpoints, models
+from bbjspec.stages import checkpoints, devices, models, tokens
+from bbjspec.stages.ways import Ways, estimator
 from bbjspec.store import locked, read_json, write_json
-
-if TYPE_CHECKING:
-    from bbjspec.stages.trainer import Ways
 
 NOTES, JOB, EVENTS = "notes.json", "job.json", "tensorboard"
 _LINE = re.compile(r"bbjspec (DEBUG|INFO|WARNING|ERROR) (.*)")
@@ -50,7 +48,7 @@ def train(stage: StageRun, ways: Ways) -> None:
 
 def here(stage: StageRun, ways: Ways) -> None:
     """Train in this process, as the only one or as one of several."""
-    from bbjspec.stages import tokens, tracking
+    from bbjspec.stages import tracking
     from bbjspec.stages.flow import Flow
     from bbjspec.stages.trainer import build, first_batch
 
@@ -65,16 +63,25 @@ def here(stage: StageRun, ways: Ways) -> None:
         stage.log,
         run_id=stage.digest,
     )
-    trainer = build(stage, tokens.prepare(stage, tokenizer), tokenizer, ways, [*trackers, flow])
-    if trainer.is_world_process_zero():
-        _note(stage, trainer, ways, first_batch(trainer, tokenizer), resume)
-    if resume:
-        stage.log.info("resuming from step %d", checkpoints.step(resume))
+    data = tokens.prepare(stage, tokenizer)
+    trainer = None
+    try:
+        trainer = build(stage, data, tokenizer, ways, [*trackers, flow])
         if trainer.is_world_process_zero():
-            checkpoints.rebase(resume, stage.work)
-        trainer.accelerator.wait_for_everyone()
-    with flow.watching():
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+            _note(stage, trainer, ways, first_batch(trainer, tokenizer), resume)
+        if resume:
+            stage.log.info("resuming from step %d", checkpoints.step(resume))
+            if trainer.is_world_process_zero():
+                checkpoints.rebase(resume, stage.work)
+            trainer.accelerator.wait_for_everyone()
+        with flow.watching():
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    except Exception as error:
+        if not devices.is_out_of_memory(error):
+            raise
+        at = f"step {trainer.state.global_step + 1}" if trainer else "loading the base"
+        found = devices.memory(models.gpus(stage))
+        raise devices.out_of_memory(error, at, found, estimator(stage), stage.config, ways.run) from error
 
 
 def _note(stage: StageRun, trainer: Any, ways: Ways, texts: list[str], resume: Path | None) -> None:
@@ -168,8 +175,6 @@ def _told(stage: StageRun) -> BbjspecError | None:
 def main() -> None:
     """One of several training processes."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    from bbjspec.stages.trainer import Ways
-
     rank = int(os.environ["RANK"])
     ways = Ways(**{field.name: job["ways"][field.name] for field in fields(Ways)})
     stage = StageRun(

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bbjspec.architecture import Architecture, read
 from bbjspec.data import chat
 from bbjspec.digest import sha256_file
 from bbjspec.errors import BadInput, EnvironmentLacks, StageFailed
 from bbjspec.stage import StageRun
-from bbjspec.stages import hub
+from bbjspec.stages import claims, devices, hub
 
 
-def prepare(stage: StageRun) -> None:
-    """Set what must be set before torch and transformers are imported: no network at all, no fork warnings."""
-    import os
+def prepare(stage: StageRun, *, at_most: int | None = None) -> None:
+    """Set what must be set before torch and transformers are imported: no network at all, no fork warnings, the GPUs.
 
+    The stage's GPUs are claimed, `at_most` so many of them. Raises EnvironmentLacks where this machine has fewer.
+    """
     hub.go_offline()  # weights and tokenizer are on this machine by now, whatever the base
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    if gpus(stage) == 0:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    count = gpus(stage)
+    claims.claim(count if at_most is None else min(count, at_most), stage.log)
 
 
 def gpus(stage: StageRun) -> int:
-    """How many GPUs the stage works on, generation on one at most. Raises EnvironmentLacks for a training on more."""
+    """How many GPUs the stage works on: generation takes one at most."""
     count = int(stage.resources.get("gpu", 0) or 0)
-    if stage.kind != "train":
-        return min(count, 1)
-    if count > 1:
-        raise EnvironmentLacks(
-            f"resources.gpu: {count} GPUs were asked for, but this version runs one process on one GPU: write 1"
-        )
-    return count
+    return count if stage.kind == "train" else min(count, 1)
 
 
 def attention(name: str, training: bool, gpus: int, dtype: str = "bfloat16") -> str:
@@ -56,17 +53,12 @@ def attention(name: str, training: bool, gpus: int, dtype: str = "bfloat16") -> 
 
 
 def device(stage: StageRun) -> str:
-    """`cpu`, or `cuda:0` for the first visible GPU. Raises EnvironmentLacks when there is none."""
-    import torch
-
+    """`cpu`, or `cuda:0` for the first GPU claimed, a worker's own in a distributed run. Raises EnvironmentLacks where
+    torch does not see what was claimed."""
     if gpus(stage) == 0:
         return "cpu"
-    if not torch.cuda.is_available():
-        raise EnvironmentLacks(
-            f"resources.gpu is {stage.resources['gpu']}, but torch sees no GPU; run where nvidia-smi shows one, or "
-            "write gpu: 0"
-        )
-    return "cuda:0"
+    devices.check_torch(max(1, claims.claimed()))
+    return f"cuda:{os.environ.get(claims.WORKER, 0)}"
 
 
 def card(stage: StageRun) -> str | None:
@@ -96,10 +88,9 @@ def weights(stage: StageRun) -> Path:
     Raises BadInput when files of a local directory are no longer those that were hashed, EnvironmentLacks when a Hub
     snapshot has left the cache.
     """
-    made = json.loads((stage.input("base") / "model.json").read_text(encoding="utf-8"))
+    made, directory = _found(stage)
     if made["source"] == "embedded":
-        return stage.input("base") / "model"
-    directory = hub.locate(made["base"], made["revision"], stage.root, patterns=hub.WEIGHTS, fetch=False)
+        return directory
     for name, expected in made["files"].items():
         file = directory / name
         if not file.is_file():
@@ -111,6 +102,19 @@ def weights(stage: StageRun) -> Path:
                 "a directory of their own"
             )
     return directory
+
+
+def architecture(stage: StageRun) -> Architecture | None:
+    """The sizes of the base, by the config.json beside its weights; None where that does not tell them."""
+    return read(_found(stage)[1])
+
+
+def _found(stage: StageRun) -> tuple[dict[str, Any], Path]:
+    """What the `base` stage wrote, and the directory that it speaks of."""
+    made = json.loads((stage.input("base") / "model.json").read_text(encoding="utf-8"))
+    if made["source"] == "embedded":
+        return made, stage.input("base") / "model"
+    return made, hub.locate(made["base"], made["revision"], stage.root, patterns=hub.WEIGHTS, fetch=False)
 
 
 def load_base(stage: StageRun, model: Mapping[str, Any]) -> Any:
@@ -170,14 +174,14 @@ def add_adapter(model: Any, directory: Path) -> Any:
 
 
 def peak_memory() -> dict[str, float]:
-    """Peak memory of this process: `ram_gb` (resident set), and `gpu_gb` (allocated by torch) where there is a GPU."""
+    """Peak memory of this process, in GB of 10^9 bytes: `ram_gb` (resident set), `gpu_gb` (allocated by torch)."""
     import resource
 
     import torch
 
-    peak = {"ram_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3)}
+    peak = {"ram_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 3)}
     if torch.cuda.is_available():
-        peak["gpu_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
+        peak["gpu_gb"] = round(torch.cuda.max_memory_allocated() / 1e9, 3)
     return peak
 
 

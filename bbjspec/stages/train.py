@@ -21,7 +21,7 @@ from typing import Any
 from bbjspec.digest import sha256_file
 from bbjspec.errors import StageFailed
 from bbjspec.stage import StageRun
-from bbjspec.stages import checkpoints, launch, models, plots, tokens
+from bbjspec.stages import checkpoints, devices, launch, models, plots, tokens, ways
 from bbjspec.store import write_json
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers")
@@ -50,7 +50,7 @@ def run(stage: StageRun) -> None:
         stage.log.info("training had finished at step %d; writing its results", checkpoints.step(last))
     else:
         tokens.prepare(stage, models.load_tokenizer(stage, "right"))  # before there are several processes
-        launch.train(stage, _ways(stage))
+        launch.train(stage, ways.decide(stage))
     last = checkpoints.newest(stage.work)
     if last is None:
         raise StageFailed("training ended without a checkpoint; see the log of this stage")
@@ -64,20 +64,6 @@ def run(stage: StageRun) -> None:
     shutil.copyfile(stage.input("split") / "ledger.json", stage.directory / "ledger.json")
     shutil.copytree(stage.work / launch.EVENTS, stage.directory / "tensorboard", dirs_exist_ok=True)
     write_json(stage.directory / "training_config.json", _record(stage, state, log, notes, time.monotonic() - began))
-
-
-def _ways(stage: StageRun) -> Any:
-    """How this machine goes about it. Raises EnvironmentLacks when it would run out of memory."""
-    from bbjspec.stages.trainer import Ways
-
-    run = stage.resources["training"]
-    wanted = run["gradient_checkpointing"]
-    return Ways(
-        per_device=run["per_device_train_batch_size"],
-        recompute=wanted if isinstance(wanted, bool) else models.gpus(stage) > 0,
-        save_total_limit=run["save_total_limit"],
-        processes=max(1, models.gpus(stage), stage.resources.get("processes", 1)),
-    )
 
 
 def training_log(state: Mapping[str, Any], best_step: int) -> dict[str, Any]:
@@ -111,7 +97,7 @@ def _record(
         "resolved": notes["resolved"],
         "ways": notes["ways"],
         "versions": models.versions(*LIBRARIES),
-        "machine": models.machine(stage),
+        "machine": devices.describe(models.gpus(stage)),
         "git": _git(stage.root),
         "data": {f"{side}.jsonl": sha256_file(stage.input("split") / f"{side}.jsonl") for side in tokens.SIDES},
         "base": {"name": made["base"], "revision": made["revision"], "files": made["files"]},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -21,27 +20,16 @@ from bbjspec.stage import StageRun
 from bbjspec.stages import models
 from bbjspec.stages.batches import GlobalBatches
 from bbjspec.stages.tokens import supervised_texts
+from bbjspec.stages.ways import Ways
 
 EVAL_BATCH = 4  # evaluation keeps no activations: so many times a training batch fits
-
-
-@dataclass(frozen=True)
-class Ways:
-    """How the machine goes about it: none of it changes what is learned, but for rounding.
-
-    `per_device` rows at a time on each of `processes` devices; `recompute` is gradient checkpointing.
-    """
-
-    per_device: int
-    recompute: bool
-    save_total_limit: int
-    processes: int = 1
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]  # untyped to mypy
     """SFTTrainer with our order of rows, an exact validation loss, and what a log entry needs besides."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.data_collator: Any  # the parent sets it
         self._supervised = 0  # supervised tokens of the step under way, over all processes
         self._began = time.monotonic()
         super().__init__(*arguments, **options)
@@ -101,7 +89,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # untyped to mypy
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the step's seconds, tokens and peak memory (GB) to what is logged, and kept in every checkpoint."""
         if "loss" in logs:
-            before = next((e for e in reversed(self.state.log_history) if "supervised_tokens" in e), {})
+            before: dict[str, Any] = next((e for e in reversed(self.state.log_history) if "supervised_tokens" in e), {})
             seconds = time.monotonic() - self._began
             seen = self.state.num_input_tokens_seen - before.get("num_input_tokens_seen", 0)
             logs |= {

@@ -24,7 +24,8 @@ from bbjspec.stage import StageRun
 from bbjspec.stages import checkpoints, launch, models, tokens, train
 from bbjspec.stages.batches import GlobalBatches
 from bbjspec.stages.flow import Flow
-from bbjspec.stages.trainer import Trainer, Ways, build, padding
+from bbjspec.stages.trainer import Trainer, build, padding
+from bbjspec.stages.ways import Ways
 from tests.stages import tiny
 
 REPOSITORY = Path(__file__).resolve().parents[2]

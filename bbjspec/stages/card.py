@@ -9,7 +9,7 @@ the parent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,21 +123,37 @@ def settings(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def training(log: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
     """Losses, steps and times; None for what no file holds (a record need not have been published)."""
-    names = ("step", "epoch", "loss", "eval_loss", "perplexity", "learning_rate")
-    recorded = ("wall_time_s", "train_time_s", "tokens_per_s", "trainable_parameters", "resumed_from_step", "tokens")
+    recorded = ("wall_time_s", "train_time_s", "tokens_per_s", "trainable_parameters", "tokens", "date")
     first: Mapping[str, Any] = next((entry for entry in log["log"] if entry.get("eval_loss") is not None), {})
     return {
-        "best": {name: log["best"].get(name) for name in names},
-        "final": {name: log["final"].get(name) for name in names},
-        "first": {name: first.get(name) for name in names},
+        "best": _at(log["log"], log["best"]["step"]),
+        "final": _at(log["log"], log["final"]["step"]),
+        "first": _at(log["log"], first.get("step")),
         "stopped_early": log["final"].get("stopped_early"),
         "max_steps": log["final"].get("max_steps"),
         **{name: record.get(name) for name in recorded},
         "peak_memory": record.get("peak_memory") or {},
         "versions": record.get("versions") or {},
         "git": record.get("git") or {},
-        "date": record.get("date"),
+        "machine": record.get("machine") or {},
+        "ways": record.get("ways") or {},
+        "resumed_at": record.get("resumed_at") or [],
     }
+
+
+def _at(log: Sequence[Mapping[str, Any]], step: int | None) -> dict[str, Any]:
+    """The log at a step, its training loss the mean since the evaluation before: one step's alone says little."""
+    names = ("step", "epoch", "eval_loss", "perplexity", "learning_rate")
+    entry: Mapping[str, Any] = next((entry for entry in log if entry["step"] == step), {})
+    losses: list[float] = []
+    for one in log:
+        if step is None or one["step"] > step:
+            break
+        if "loss" in one:
+            losses.append(one["loss"])
+        if one.get("eval_loss") is not None and one["step"] != step:
+            losses = []
+    return {"loss": sum(losses) / len(losses) if losses else None} | {name: entry.get(name) for name in names}
 
 
 def _base_name(base: str) -> str:

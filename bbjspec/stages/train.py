@@ -103,6 +103,7 @@ def _record(
         "base": {"name": made["base"], "revision": made["revision"], "files": made["files"]},
         "chat_template_sha256": _template(stage),
         "resumed_at": notes["resumed_at"],
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "wall_time_s": round(wall_time, 1),
         "train_time_s": round(seconds, 1),
         "tokens_per_s": round(state["num_input_tokens_seen"] / seconds, 1) if seconds else None,

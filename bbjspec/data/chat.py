@@ -112,7 +112,7 @@ def token_counts(tokenizer: Any, row: Row) -> tuple[int, int]:
 
 
 def _encoded(tokenizer: Any, rows: Iterable[Row], shown: str) -> Iterator[tuple[list[int], list[int]]]:
-    """A tokenizer works through a list of texts on all cores, and several times faster than through one at a time."""
+    """Rows go to the tokenizer in chunks: it may use all cores, and no more than a chunk of ids is held at a time."""
     waiting = iter(rows)
     while some := list(islice(waiting, _AT_ONCE)):
         texts = _rendered(tokenizer, some, shown)

@@ -196,6 +196,12 @@ def main() -> None:
     except BbjspecError as error:
         write_json(word, {"error": type(error).__name__, "text": str(error)})
         raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        stage.log.debug("details", exc_info=True)
+        said = " ".join(str(error).split())[:300]
+        text = f"training process {rank} of {ways.processes} failed: {type(error).__name__}: {said}"
+        write_json(word, {"error": "StageFailed", "text": text})
+        raise SystemExit(StageFailed.exit_code) from None
 
 
 def _log(rank: int) -> logging.Logger:

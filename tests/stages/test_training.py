@@ -461,7 +461,8 @@ def test_two_processes_train_as_one_with_twice_the_accumulation(built: Path, tmp
 
 def test_an_error_of_several_processes_is_told_as_one(built: Path, tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match=r"training diverged: (loss|grad_norm) is nan at step 1"):
-        tiny.trained(built, tmp_path, base=poisoned(built, tmp_path), resources={"processes": 2})
+        run = tiny.RUN | {"per_device_train_batch_size": 2}
+        tiny.trained(built, tmp_path, base=poisoned(built, tmp_path), resources={"training": run, "processes": 2})
 
 
 # -- what stops it -----------------------------------------------------------------------------------------------------

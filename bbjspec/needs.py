@@ -201,7 +201,9 @@ class Needs:
             if key and isinstance(record.get("tokens_per_s"), int | float) and record["tokens_per_s"] > 0:
                 card = record.get("card")
                 where = path.parent.relative_to(root).as_posix() + (f" on {card}" if isinstance(card, str) else "")
-                found.append((key, where, float(record["tokens_per_s"])))
+                ways = record.get("ways")
+                gpus = ways.get("processes", 1) if isinstance(ways, dict) else 1
+                found.append((key, where, record["tokens_per_s"] / max(1, gpus)))  # hours are a GPU's
         return tuple(found)
 
 

@@ -62,8 +62,17 @@ def run(stage: StageRun) -> None:
     write_json(stage.directory / "training_log.json", {**log, "first_batch": notes["first_batch"]})
     plots.loss(log["log"], log["best"]["step"], stage.directory)
     shutil.copyfile(stage.input("split") / "ledger.json", stage.directory / "ledger.json")
-    shutil.copytree(stage.work / launch.EVENTS, stage.directory / "tensorboard", dirs_exist_ok=True)
+    _keep_events(stage)
     write_json(stage.directory / "training_config.json", _record(stage, state, log, notes, time.monotonic() - began))
+
+
+def _keep_events(stage: StageRun) -> None:
+    """What the trackers wrote, if they did: a tracker never fails a run."""
+    try:
+        if (stage.work / launch.EVENTS).is_dir():
+            shutil.copytree(stage.work / launch.EVENTS, stage.directory / "tensorboard", dirs_exist_ok=True)
+    except (OSError, shutil.Error) as error:
+        stage.log.warning("the trackers' files could not be kept: %s", error)
 
 
 def training_log(state: Mapping[str, Any], best_step: int) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def training(log: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any
         "peak_memory": record.get("peak_memory") or {},
         "versions": record.get("versions") or {},
         "git": record.get("git") or {},
-        "machine": record.get("machine") or {},
+        "machine": {"gpus": [], "cpu": None} | (record.get("machine") or {}),
         "ways": record.get("ways") or {},
         "resumed_at": record.get("resumed_at") or [],
     }

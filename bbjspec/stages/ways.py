@@ -1,5 +1,6 @@
 """How a machine goes about a training: none of it is in a digest, and none of it changes what is learned, but for
-rounding. Decided once, before anything is loaded, for all processes alike."""
+rounding and for dropout's masks, which are drawn for each batch. Decided once, before anything is loaded, for all
+processes alike."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class TrainingSpec(Section):
         1,
         ge=1,
         le=4096,
-        description="Rows that fit one device at once; changes no result.",
+        description="Rows that fit one device at once; changes a result by rounding, and by where dropout falls.",
         json_schema_extra=told(unit="rows", why="Fits wherever the model does; accumulation makes up the rest."),
     )
     max_length: int = Field(

@@ -19,6 +19,7 @@ from bbjspec.errors import StageFailed
 from bbjspec.markdown import render
 from bbjspec.stage import StageRun
 from bbjspec.stages import cardtext
+from bbjspec.stages.checkpoints import shown_base
 from bbjspec.stages.verdicts import TIER_OUTCOMES
 from bbjspec.store import read_json
 
@@ -50,7 +51,7 @@ def context(stage: StageRun) -> dict[str, Any]:
         "verdict": cardtext.verdict_sentence(comparison),
         "gain": cardtext.gain_sentence(comparison["formatting"]),
         "spec": spec,
-        "base_name": _base_name(spec["model"]["base"]),
+        "base_name": shown_base(spec["model"]["base"]),
         "base_source": source,
         "settings": settings(spec),
         "audit": _read(stage, "audit", "audit.json"),
@@ -113,7 +114,7 @@ def settings(spec: Mapping[str, Any]) -> list[tuple[str, str]]:
             for key in value:
                 visit(value[key], f"{at}.{key}" if at else str(key))
         elif at == "model.base":
-            found.append((at, _base_name(value)))
+            found.append((at, shown_base(value)))
         else:
             found.append((at, json.dumps(value, ensure_ascii=False)))
 
@@ -154,11 +155,6 @@ def _at(log: Sequence[Mapping[str, Any]], step: int | None) -> dict[str, Any]:
         if one.get("eval_loss") is not None and one["step"] != step:
             losses = []
     return {"loss": sum(losses) / len(losses) if losses else None} | {name: entry.get(name) for name in names}
-
-
-def _base_name(base: str) -> str:
-    """A directory's own name: where it lies on somebody's machine is nobody else's business."""
-    return Path(base).name if base.startswith("/") else base
 
 
 def _read(stage: StageRun, role: str, name: str) -> dict[str, Any]:

@@ -72,6 +72,11 @@ def rebase(checkpoint: Path, work: Path) -> None:
         write_json(checkpoint / STATE, saved)
 
 
+def shown_base(base: str) -> str:
+    """A base as it is told to others: a directory by its own name, for where it lies is this machine's business."""
+    return Path(base).name if base.startswith("/") else base
+
+
 def publish_adapter(checkpoint: Path, out: Path, model: Mapping[str, Any]) -> None:
     """Write the checkpoint's adapter as it is shipped: bfloat16 safetensors, and a config that names the base.
 
@@ -93,7 +98,7 @@ def publish_adapter(checkpoint: Path, out: Path, model: Mapping[str, Any]) -> No
     config.pop("peft_version", None)  # a version of this machine; the record has it
     if isinstance(config.get("target_modules"), list):
         config["target_modules"] = sorted(config["target_modules"])
-    config["base_model_name_or_path"] = model["base"]
+    config["base_model_name_or_path"] = shown_base(model["base"])
     config["revision"] = model["revision"]
     config["inference_mode"] = True
     write_json(out / "adapter_config.json", config)

@@ -81,7 +81,8 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
     def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
         """Raises StageFailed at a loss or gradient that is no number; else advances the bar."""
         for name in ("loss", "eval_loss", "grad_norm"):
-            if name in logs and not math.isfinite(logs[name]):
+            # With a loss scaler (float16) an infinite gradient is a step that is left out, and the scale lowered.
+            if name in logs and not math.isfinite(logs[name]) and not (args.fp16 and name == "grad_norm"):
                 raise StageFailed(
                     f"training diverged: {name} is {logs[name]} at step {state.global_step}; lower "
                     f"training.learning_rate (now {args.learning_rate:g}) or raise training.warmup_steps, "

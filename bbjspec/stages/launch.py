@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec import errors
-from bbjspec.errors import BbjspecError, StageFailed
+from bbjspec.errors import BbjspecError, StageFailed, Stopped
 from bbjspec.stage import StageRun
 from bbjspec.stages import checkpoints, devices, models, tokens
 from bbjspec.stages.ways import Ways, estimator
@@ -124,7 +124,7 @@ def _elsewhere(stage: StageRun, ways: Ways) -> None:
         text=True,
         errors="replace",
     )
-    with _passing_on(stage, started):
+    with _passing_on(stage, started) as asked:
         assert started.stdout is not None
         for line in started.stdout:
             match = _LINE.fullmatch(line.rstrip("\n"))
@@ -135,6 +135,8 @@ def _elsewhere(stage: StageRun, ways: Ways) -> None:
         code = started.wait()
     if failed := _told(stage):
         raise failed
+    if code and asked.is_set():
+        raise Stopped("training was asked to stop (SIGTERM) before its first step; run the same command again")
     if code:
         raise StageFailed(
             f"the {ways.processes} training processes ended with exit code {code} and no word why (out of memory, or "
@@ -143,10 +145,15 @@ def _elsewhere(stage: StageRun, ways: Ways) -> None:
 
 
 @contextlib.contextmanager
-def _passing_on(stage: StageRun, started: subprocess.Popen[str]) -> Iterator[None]:
-    """SIGTERM goes to the training processes themselves: their launcher would kill them after half a minute."""
+def _passing_on(stage: StageRun, started: subprocess.Popen[str]) -> Iterator[threading.Event]:
+    """SIGTERM goes to the training processes themselves: their launcher would kill them after half a minute.
+
+    Gives whether there was one.
+    """
+    asked = threading.Event()
 
     def ask(*_: Any) -> None:
+        asked.set()
         for file in stage.work.glob("worker-*.json"):
             with contextlib.suppress(ProcessLookupError, KeyError, TypeError):
                 os.kill(read_json(file)["process"], signal.SIGTERM)
@@ -154,7 +161,7 @@ def _passing_on(stage: StageRun, started: subprocess.Popen[str]) -> Iterator[Non
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, ask) if main else None
     try:
-        yield
+        yield asked
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)

@@ -100,16 +100,17 @@ def _record(
     entries = log["log"]
     seconds = sum(entry.get("seconds", 0) for entry in entries)
     made = json.loads((stage.input("base") / "model.json").read_text(encoding="utf-8"))
+    shown = checkpoints.shown_base(made["base"])
     peaks = {what: max((e.get(f"peak_{what}", 0) for e in entries), default=0) for what in ("ram_gb", "gpu_gb")}
     return {
-        "config": stage.config,
+        "config": {**stage.config, "model": {**stage.config["model"], "base": shown}},
         "resolved": notes["resolved"],
         "ways": notes["ways"],
         "versions": models.versions(*LIBRARIES),
         "machine": devices.describe(models.gpus(stage)),
         "git": _git(stage.root),
         "data": {f"{side}.jsonl": sha256_file(stage.input("split") / f"{side}.jsonl") for side in tokens.SIDES},
-        "base": {"name": made["base"], "revision": made["revision"], "files": made["files"]},
+        "base": {"name": shown, "revision": made["revision"], "files": made["files"]},
         "chat_template_sha256": _template(stage),
         "resumed_at": notes["resumed_at"],
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -145,7 +145,7 @@ def arguments(stage: StageRun, ways: Ways, *, evaluate: bool) -> SFTConfig:
         prediction_loss_only=True,
         save_strategy="steps",
         save_steps=training["save_steps"],
-        save_total_limit=ways.save_total_limit,
+        save_total_limit=max(2, ways.save_total_limit),  # with 1, transformers removes the last one when training ends
         load_best_model_at_end=evaluate,
         metric_for_best_model="eval_loss" if evaluate else None,
         greater_is_better=False if evaluate else None,

@@ -43,6 +43,7 @@ class Vocabulary:
 
     def __init__(self, gguf: Path) -> None:
         """Raises BadInput for a file that llama.cpp cannot load, StageFailed for one that cannot chat."""
+        import jinja2
         import llama_cpp
         from llama_cpp._internals import LlamaModel  # Llama itself wants weights to make a context of
 
@@ -58,11 +59,13 @@ class Vocabulary:
             raise StageFailed(f"{gguf.name}: has no chat template in it (tokenizer.chat_template); convert it again")
         self.bos = self._model.token_bos()
         self.adds_bos = bool(self._model.add_bos_token())
-        special = {name: self.piece(at) if at >= 0 else "" for name, at in self._special().items()}
-        self._format = llama_cpp.llama_chat_format.Jinja2ChatFormatter(template, **special)
-
-    def _special(self) -> dict[str, int]:
-        return {"bos_token": self.bos, "eos_token": self._model.token_eos()}
+        special = {"bos_token": self.bos, "eos_token": self._model.token_eos()}
+        texts = {name: self.piece(at) if at >= 0 else "" for name, at in special.items()}
+        try:
+            self._format = llama_cpp.llama_chat_format.Jinja2ChatFormatter(template, **texts)
+        except jinja2.TemplateError as error:
+            self.close()
+            raise StageFailed(f"{gguf.name}: its chat template is broken ({error}); convert it again") from error
 
     def rendered(self, messages: Sequence[Message]) -> str:
         """The conversation by the GGUF's template, up to where the answer begins, as llama-cpp-python makes it."""
@@ -98,12 +101,12 @@ def check(
                 f"{vocabulary.piece(vocabulary.bos)!r} (beginning of sequence), which the evaluation did not; "
                 "convert it with tokenizer.ggml.add_bos_token: false"
             )
-        lengths: dict[str, int] = {}
-        for case in cases(prompts, str(sampling["system_prompt"])):
-            lengths[case.id] = _compare(case, tokenizer, vocabulary)
+        lengths = {
+            case.id: _compare(case, tokenizer, vocabulary) for case in cases(prompts, str(sampling["system_prompt"]))
+        }
     finally:
         vocabulary.close()
-    longest = max(lengths, key=lengths.__getitem__)
+    longest = max((prompt.id for prompt in prompts), key=lengths.__getitem__)
     needed = lengths[longest] + int(sampling["max_new_tokens"])
     if num_ctx is not None and needed > num_ctx:
         raise BadInput(
@@ -133,8 +136,13 @@ def cases(prompts: Sequence[Prompt], system: str) -> Iterator[Case]:
 
 def _compare(case: Case, tokenizer: Any, vocabulary: Vocabulary) -> int:
     """Raise StageFailed where not all are the same tokens; their number."""
-    text, ids = encoded(tokenizer, case.messages)
-    texts = [text, vocabulary.rendered(case.messages)]
+    import jinja2
+
+    try:
+        text, ids = encoded(tokenizer, case.messages)
+        texts = [text, vocabulary.rendered(case.messages)]
+    except (jinja2.TemplateError, ValueError) as error:  # what a template's own raise_exception becomes
+        raise StageFailed(f"{case.id}: a chat template refuses it ({' '.join(str(error).split())})") from error
     if case.served:
         texts.append(rendered(case.messages))
     made = [list(ids), *map(vocabulary.ids, texts[1:])]
@@ -152,7 +160,7 @@ def _compare(case: Case, tokenizer: Any, vocabulary: Vocabulary) -> int:
 def _cause(texts: Sequence[str], made: Sequence[Sequence[int]], tokenizer: Any, vocabulary: Vocabulary) -> str:
     """Why they differ, as far as can be told, and what to do."""
     bos = (tokenizer.bos_token_id, vocabulary.bos)
-    begun = [name for name, one in zip(_NAMES, made, strict=False) if one[0] in bos]
+    begun = [name for name, one in zip(_NAMES, made, strict=False) if one[:1] and one[0] in bos]
     if begun and len(begun) < len(made):
         return (
             f"A beginning-of-sequence token comes first by {' and by '.join(begun)} alone; use a base whose chat "

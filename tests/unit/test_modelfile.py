@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from bbjspec.errors import BadInput
 from bbjspec.spec.eval import SamplingSpec
-from bbjspec.stages import modelfile as made
 from bbjspec.stages.modelfile import CHAT, CLOSE, OPEN, modelfile, quoted, rendered
 
 TEMPLATE = Path(__file__).parents[2] / "templates/Modelfile.j2"
@@ -221,7 +220,3 @@ def test_go_and_python_render_alike(turns: list[tuple[str, str]], system: str, g
         assert rendered(messages[:-1], "another") == expected
     else:
         assert rendered(messages[1:-1], system) == expected
-
-
-def test_the_default_stops_are_chatmls() -> None:
-    assert made.STOP == ("<|im_end|>", "<|endoftext|>")

@@ -29,8 +29,12 @@ def tensor_name(name: str) -> str:
     return f"blk.{number}.{NAMES[rest]}" if rest in NAMES else f"blk.{number}.{NAMES[stem]}.{part}"
 
 
-def write_gguf(model: Path, tokenizer: Path, target: Path) -> Path:
-    """Write an embedded base (`model/`) and its tokenizer (`tokenizer/`) as `target`, in float32 and with tied head."""
+def write_gguf(model: Path, tokenizer: Path, target: Path, *, add_bos: bool = False, vocab_only: bool = False) -> Path:
+    """Write an embedded base (`model/`) and its tokenizer (`tokenizer/`) as `target`, in float32 and with tied head.
+
+    `add_bos` is the flag that makes llama.cpp put a beginning of sequence before every text. With `vocab_only` there
+    are no weights in it.
+    """
     from gguf import GGUFWriter, LlamaFileType, TokenType
     from safetensors.numpy import load_file
 
@@ -59,9 +63,12 @@ def write_gguf(model: Path, tokenizer: Path, target: Path) -> Path:
     writer.add_token_merges([" ".join(pair) if isinstance(pair, list) else pair for pair in words["model"]["merges"]])
     writer.add_eos_token_id(ids[special["eos_token"]])
     writer.add_pad_token_id(ids[special["pad_token"]])
-    writer.add_add_bos_token(False)
-    writer.add_chat_template((tokenizer / "chat_template.jinja").read_text())
-    for name, tensor in load_file(model / "model.safetensors").items():
+    if special.get("bos_token"):
+        writer.add_bos_token_id(ids[special["bos_token"]])
+    writer.add_add_bos_token(add_bos)
+    if (tokenizer / "chat_template.jinja").is_file():
+        writer.add_chat_template((tokenizer / "chat_template.jinja").read_text())
+    for name, tensor in ({} if vocab_only else load_file(model / "model.safetensors")).items():
         writer.add_tensor(tensor_name(name), tensor.astype("float32"))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()

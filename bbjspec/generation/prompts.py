@@ -14,10 +14,15 @@ def rendered(stage: StageRun, tokenizer: Any, examples: Sequence[Message] = ()) 
     """The prompts with text and token ids: the same for every back end that takes token ids."""
     tasks = []
     for name, messages in conversations(stage, examples):
-        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-        ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+        text, ids = encoded(tokenizer, messages)
         tasks.append(Task(name, messages, text, ids))
     return tasks
+
+
+def encoded(tokenizer: Any, messages: Sequence[Message]) -> tuple[str, tuple[int, ...]]:
+    """A conversation up to where the answer begins, as text and as token ids."""
+    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+    return text, tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def check_tokens(tasks: Sequence[Task], tokenizer: Any) -> dict[str, bool | None]:

@@ -101,8 +101,11 @@ def prepare(root: Path, stage: Stage, adopt: Mapping[str, Any] | None = None) ->
 
 
 @contextlib.contextmanager
-def locked(directory: Path, log: logging.Logger) -> Iterator[None]:
-    """Hold the directory for this process; wait, saying so, while another has it. A dead one's lock is freed."""
+def locked(directory: Path, log: logging.Logger) -> Iterator[int]:
+    """Hold the directory for this process; wait, saying so, while another has it. A dead one's lock is freed.
+
+    Gives the lock's descriptor: a child process that inherits it holds the directory as long as it lives.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / LOCK).open("a+") as stream:
         try:
@@ -115,7 +118,7 @@ def locked(directory: Path, log: logging.Logger) -> Iterator[None]:
         stream.truncate()
         stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         stream.flush()
-        yield
+        yield stream.fileno()
 
 
 def read_stage(path: Path) -> tuple[Path, dict[str, Any]]:

@@ -96,7 +96,7 @@ class Transformers:
         except (RuntimeError, MemoryError) as error:
             if not devices.is_out_of_memory(error):
                 raise
-            now = devices.memory(min(1, models.gpus(self._stage)))
+            now = devices.memory(min(1, models.gpus(self._stage)), now=True)
             raise devices.out_of_memory(error, at, now, self._estimator, self._stage.config, {}) from error
 
     def close(self) -> None:

@@ -16,20 +16,25 @@ class GlobalBatches(torch.utils.data.Sampler[int]):  # type: ignore[misc]  # unt
     `group_by_length` does, saves little more and makes some steps all long and others all short.)
 
     `lengths` are tokens a row. The order is a function of seed and epoch alone, so a resumed run has no order to load.
+
+    The last step of an epoch is filled to a multiple of `multiple` with the index of a blank row, which is one behind
+    the last: several devices need equally many batches, and would be given rows of the epoch's beginning again.
     """
 
-    def __init__(self, lengths: Sequence[int], size: int, seed: int) -> None:
+    def __init__(self, lengths: Sequence[int], size: int, seed: int, multiple: int = 1) -> None:
         self._lengths, self._size, self._seed, self._epoch = lengths, size, seed, 0
+        self.blanks = -len(lengths) % multiple
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next, counted from 0."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._lengths)
+        return len(self._lengths) + self.blanks
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed((self._seed * 1_000_003 + self._epoch) % 2**63)
         order = torch.randperm(len(self._lengths), generator=generator).tolist()
         for start in range(0, len(order), self._size):
             yield from sorted(order[start : start + self._size], key=lambda row: (-self._lengths[row], row))
+        yield from [len(order)] * self.blanks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -43,6 +44,29 @@ def newest(work: Path, *, clean: bool = False) -> Path | None:
             continue
         whole.append(directory)
     return max(whole, key=step, default=None)
+
+
+def keep(work: Path, limit: int, newest: int, best: int | None) -> None:
+    """Remove old checkpoints, by step, once the newest is safe on disk. The newest and the best stay, whatever `limit`.
+
+    transformers goes by modification times instead: after a move or a clock set back it removes the newest.
+    """
+    _sync(work / f"checkpoint-{newest}")
+    found = [path for path in work.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+    others = sorted((path for path in found if step(path) not in (newest, best)), key=step, reverse=True)
+    held = len({newest, best} - {None})
+    for path in others[max(0, limit - held) :]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _sync(directory: Path) -> None:
+    """To the disk itself: a power cut must not leave a checkpoint that only looks whole."""
+    for path in (*directory.rglob("*"), directory, directory.parent):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def finished(checkpoint: Path) -> bool:

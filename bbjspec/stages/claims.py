@@ -57,6 +57,11 @@ def _are(count: int) -> str:
     return "1 GPU is" if count == 1 else f"{count} GPUs are"
 
 
+def locks() -> tuple[int, ...]:
+    """Descriptors of the locks: a child process that inherits them holds the GPUs as long as it lives."""
+    return tuple(_held.values())
+
+
 def claimed() -> int:
     """How many GPUs `claim` has shown to CUDA, here or in the parent of this worker."""
     return len([name for name in os.environ.get(VISIBLE, "").split(",") if name])

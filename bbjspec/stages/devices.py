@@ -74,19 +74,22 @@ class Memory:
         return self.total if self.card else self.free
 
 
-def memory(count: int) -> Memory:
+def memory(count: int, *, now: bool = False) -> Memory:
     """Of the smallest GPU claimed (a worker's own, in a distributed run), or of this machine where `count` is 0.
 
-    Asking makes a CUDA context on each GPU that is asked, some 0.5 GB. The machine's is MemAvailable, and the limit of
-    its control group where that is lower.
+    What is free of a GPU is measured only with `now`: asking makes a CUDA context on it, some 0.5 GB. The machine's is
+    MemAvailable, and the limit of its control group where that is lower.
     """
     if count:
         import torch
 
         own = os.environ.get(claims.WORKER)
         asked = [int(own)] if own else range(torch.cuda.device_count())
-        total, free, device = min((*reversed(torch.cuda.mem_get_info(at)), at) for at in asked)
-        return Memory(float(total), float(free), str(torch.cuda.get_device_name(device)))
+        card, at = min(
+            ((torch.cuda.get_device_properties(at), at) for at in asked), key=lambda one: one[0].total_memory
+        )
+        free = torch.cuda.mem_get_info(at)[0] if now else card.total_memory
+        return Memory(float(card.total_memory), float(free), str(card.name))
     free, total = _machine()
     for limit, used in _limits():
         free, total = min(free, max(0.0, limit - used)), min(total, limit)

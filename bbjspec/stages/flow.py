@@ -15,14 +15,16 @@ from transformers import TrainerCallback
 from bbjspec.errors import StageFailed, Stopped
 from bbjspec.progress import Progress
 from bbjspec.stage import StageRun
+from bbjspec.stages import checkpoints
 
 
 class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
-    """One for a run. It comes last of the callbacks: what it saves is what the others have decided."""
+    """One for a run."""
 
-    def __init__(self, stage: StageRun) -> None:
-        self._stage = stage
-        self._asked = False
+    def __init__(self, stage: StageRun, keep: int) -> None:
+        self._stage, self._keep = stage, keep  # how many checkpoints
+        self._asked = False  # this process, at any moment
+        self._stopping = False  # all processes, as of the end of a step
         self._bar: Progress | None = None
 
     @contextlib.contextmanager
@@ -43,12 +45,13 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
 
     def _told_to_stop(self) -> bool:
         """Whether any process of the run was asked: all must stop at the same step."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            cuda = torch.distributed.get_backend() == "nccl"
-            asked = torch.tensor([float(self._asked)], device="cuda" if cuda else "cpu")
-            torch.distributed.all_reduce(asked)
-            self._asked = bool(asked.item())
-        return self._asked
+        if not _several():
+            return self._asked
+        asked = torch.tensor(
+            [float(self._asked)], device="cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
+        )
+        torch.distributed.all_reduce(asked)
+        return bool(asked.item())
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Start the bar, at the step that was resumed from."""
@@ -58,21 +61,26 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A stop on request saves first."""
-        if self._told_to_stop():
+        self._stopping = self._told_to_stop()
+        if self._stopping:
             control.should_save = True
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:
-        """The best must be on disk, and the last when training ends here, also between two save_steps."""
+        """The best must be on disk, also between two save_steps."""
         better = state.best_metric is None or metrics["eval_loss"] < state.best_metric
-        if better or control.should_training_stop:
+        if better:
             control.should_save = True
         if state.is_world_process_zero:
             said = f"step {state.global_step} of {state.max_steps}: validation loss {metrics['eval_loss']:.4g}"
             self._stage.log.info("%s%s", said, ", the best so far" if better else "")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Raises Stopped once a requested stop is safe: the checkpoint is whole by now."""
-        if self._asked:
+        """Old checkpoints go. Raises Stopped once a requested stop is safe: the checkpoint is whole by now."""
+        if state.is_world_process_zero:
+            checkpoints.keep(self._stage.work, self._keep, state.global_step, state.best_global_step)
+        if self._stopping:
+            if _several():
+                torch.distributed.barrier()  # the launcher kills the others soon after the first has ended
             raise Stopped(
                 f"training was asked to stop (SIGTERM): step {state.global_step} of {state.max_steps} is saved; run "
                 "the same command again to go on from there"
@@ -90,3 +98,8 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
                 )
         if self._bar is not None and "loss" in logs:
             self._bar.advance(1, f"loss {logs['loss']:.3g}, {logs['tokens_per_s']:,.0f} tokens/s")
+
+
+def _several() -> bool:
+    """Whether this process is one of several that train together."""
+    return torch.distributed.is_available() and bool(torch.distributed.is_initialized())

@@ -2,7 +2,8 @@
 
 All that it leaves is in the stage's `work`: checkpoints, `tensorboard/`, and `notes.json`. With several processes the
 stage's own process trains nothing: it starts them, passes on what they log and a request to stop, and tells their
-error as its own. One that was killed leaves them at work; the next then waits for them (`alone`).
+error as its own. One that was killed leaves them at work, holding the stage's `work` and their GPUs; the next run then
+waits for them (`alone`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -24,7 +26,7 @@ from typing import Any
 from bbjspec import errors
 from bbjspec.errors import BbjspecError, StageFailed, Stopped
 from bbjspec.stage import StageRun
-from bbjspec.stages import checkpoints, devices, models, tokens
+from bbjspec.stages import checkpoints, claims, devices, models, tokens
 from bbjspec.stages.ways import Ways, estimator
 from bbjspec.store import locked, read_json, write_json
 
@@ -32,29 +34,30 @@ NOTES, JOB, EVENTS = "notes.json", "job.json", "tensorboard"
 _LINE = re.compile(r"bbjspec (DEBUG|INFO|WARNING|ERROR) (.*)")
 
 
-def alone(stage: StageRun) -> contextlib.AbstractContextManager[None]:
-    """Hold the stage's `work`; wait, saying so, for processes that a killed run has left training in it."""
+def alone(stage: StageRun) -> contextlib.AbstractContextManager[int]:
+    """Hold the stage's `work`; wait, saying so, for processes that a killed run has left training in it.
+
+    Gives the lock's descriptor.
+    """
     return locked(stage.work, stage.log)
 
 
-def train(stage: StageRun, ways: Ways) -> None:
-    """Train from the newest whole checkpoint to the end. Raises what training raises, and Stopped."""
+def train(stage: StageRun, ways: Ways, resume: Path | None, lock: int) -> None:
+    """Train from the checkpoint to the end, holding `work` by its lock. Raises what training raises, and Stopped."""
     if ways.processes == 1:
-        with alone(stage):
-            here(stage, ways)
+        here(stage, ways, resume)
     else:
-        _elsewhere(stage, ways)
+        _elsewhere(stage, ways, resume, lock)
 
 
-def here(stage: StageRun, ways: Ways) -> None:
+def here(stage: StageRun, ways: Ways, resume: Path | None) -> None:
     """Train in this process, as the only one or as one of several."""
     from bbjspec.stages import tracking
     from bbjspec.stages.flow import Flow
     from bbjspec.stages.trainer import build, first_batch
 
-    resume = checkpoints.newest(stage.work)
     tokenizer = models.load_tokenizer(stage, "right")
-    flow = Flow(stage)
+    flow = Flow(stage, ways.save_total_limit)
     trackers = tracking.callbacks(
         stage.work / EVENTS,
         stage.resources["tracking"],
@@ -80,7 +83,7 @@ def here(stage: StageRun, ways: Ways) -> None:
         if not devices.is_out_of_memory(error):
             raise
         at = f"step {trainer.state.global_step + 1}" if trainer else "loading the base"
-        found = devices.memory(models.gpus(stage))
+        found = devices.memory(models.gpus(stage), now=True)
         raise devices.out_of_memory(error, at, found, estimator(stage), stage.config, ways.run) from error
 
 
@@ -106,25 +109,44 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {key: json.loads(json.dumps(value, default=str)) for key, value in values.items() if key not in skip}
 
 
-def _elsewhere(stage: StageRun, ways: Ways) -> None:
+def _elsewhere(stage: StageRun, ways: Ways, resume: Path | None, lock: int) -> None:
     """`accelerate launch` of this module, once for each device."""
     for left in stage.work.glob("worker-*.json"):
         left.unlink()
-    job = {name: value for name, value in vars(stage).items() if name != "log"}
+    job = {name: value for name, value in vars(stage).items() if name != "log"} | {"resume": resume}
     write_json(stage.work / JOB, json.loads(json.dumps(job | {"ways": asdict(ways)}, default=str)))
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
-    command += ["--num_processes", str(ways.processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", "0", "--module", __name__, str(stage.work / JOB)]
+    # A configuration of its own: the user's would come in for whatever is not said, GPUs that are not ours included.
+    write_json(
+        stage.work / "accelerate.json",
+        {
+            "compute_environment": "LOCAL_MACHINE",
+            "distributed_type": "MULTI_GPU",
+            "num_machines": 1,
+            "machine_rank": 0,
+            "num_processes": ways.processes,
+            "mixed_precision": "no",
+            "use_cpu": False,
+            "debug": False,
+            "gpu_ids": "all",
+        },
+    )
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(stage.work / "accelerate.json")]
+    command += ["--multi_gpu", "--dynamo_backend", "no", "--main_process_port", "0"]
+    command += ["--module", __name__, str(stage.work / JOB)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
     cpu = {} if models.gpus(stage) else {"ACCELERATE_USE_CPU": "true"}
     started = subprocess.Popen(
         command,
-        env=os.environ | cpu | {"PYTHONUNBUFFERED": "1"},
+        # Time for a step and a checkpoint, should SIGTERM reach the launcher as well.
+        env=kept | cpu | {"PYTHONUNBUFFERED": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600"},
+        start_new_session=True,  # a signal to the whole group reaches the training through us alone
+        pass_fds=(lock, *claims.locks()),  # it outlives us when we are killed, and then holds what we held
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
     )
-    with _passing_on(stage, started) as asked:
+    with _passing_on(stage, started, ways.processes) as asked:
         assert started.stdout is not None
         for line in started.stdout:
             match = _LINE.fullmatch(line.rstrip("\n"))
@@ -136,7 +158,9 @@ def _elsewhere(stage: StageRun, ways: Ways) -> None:
     if failed := _told(stage):
         raise failed
     if code and asked.is_set():
-        raise Stopped("training was asked to stop (SIGTERM) before its first step; run the same command again")
+        raise Stopped(
+            "training was asked to stop (SIGTERM) before it had begun; run the same command again, nothing is lost"
+        )
     if code:
         raise StageFailed(
             f"the {ways.processes} training processes ended with exit code {code} and no word why (out of memory, or "
@@ -145,8 +169,8 @@ def _elsewhere(stage: StageRun, ways: Ways) -> None:
 
 
 @contextlib.contextmanager
-def _passing_on(stage: StageRun, started: subprocess.Popen[str]) -> Iterator[threading.Event]:
-    """SIGTERM goes to the training processes themselves: their launcher would kill them after half a minute.
+def _passing_on(stage: StageRun, started: subprocess.Popen[str], processes: int) -> Iterator[threading.Event]:
+    """SIGTERM goes to the training processes themselves: their launcher would kill them after a while.
 
     Gives whether there was one.
     """
@@ -154,7 +178,10 @@ def _passing_on(stage: StageRun, started: subprocess.Popen[str]) -> Iterator[thr
 
     def ask(*_: Any) -> None:
         asked.set()
-        for file in stage.work.glob("worker-*.json"):
+        there = list(stage.work.glob("worker-*.json"))
+        if len(there) < processes:  # not all have started: there is nothing to save yet
+            started.terminate()
+        for file in there:
             with contextlib.suppress(ProcessLookupError, KeyError, TypeError):
                 os.kill(read_json(file)["process"], signal.SIGTERM)
 
@@ -163,20 +190,22 @@ def _passing_on(stage: StageRun, started: subprocess.Popen[str]) -> Iterator[thr
     try:
         yield asked
     finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
         if started.poll() is None:
             started.terminate()
-            started.wait()
+            started.communicate()  # read to the end: a full pipe would keep it from ending
+        if main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _told(stage: StageRun) -> BbjspecError | None:
-    """The error of the processes: the first that is none of another's end, as they wrote it."""
-    said = [read_json(file) or {} for file in sorted(stage.work.glob("worker-*.json"))]
-    found = [(one["error"], one["text"]) for one in said if "error" in one]
-    for name, text in sorted(found, key=lambda one: one[0] == "Stopped"):
-        return dict(vars(errors))[name](text)  # type: ignore[no-any-return]
-    return None
+    """The error of the processes. One that we told on purpose goes before one that another's end has caused, and the
+    earlier before the later."""
+    said = [read_json(file) or {} for file in stage.work.glob("worker-*.json")]
+    found = [one for one in said if "error" in one]
+    if not found:
+        return None
+    first = min(found, key=lambda one: (not one["ours"], one["error"] == "Stopped", one["at"]))
+    return dict(vars(errors))[first["error"]](first["text"])  # type: ignore[no-any-return]
 
 
 def main() -> None:
@@ -198,16 +227,15 @@ def main() -> None:
     word = stage.work / f"worker-{rank}.json"
     write_json(word, {"process": os.getpid()})
     try:
-        with alone(stage) if rank == 0 else contextlib.nullcontext():
-            here(stage, ways)
+        here(stage, ways, Path(job["resume"]) if job["resume"] else None)
     except BbjspecError as error:
-        write_json(word, {"error": type(error).__name__, "text": str(error)})
+        write_json(word, {"error": type(error).__name__, "text": str(error), "ours": True, "at": time.time()})
         raise SystemExit(error.exit_code) from None
     except Exception as error:
         stage.log.debug("details", exc_info=True)
         said = " ".join(str(error).split())[:300]
         text = f"training process {rank} of {ways.processes} failed: {type(error).__name__}: {said}"
-        write_json(word, {"error": "StageFailed", "text": text})
+        write_json(word, {"error": "StageFailed", "text": text, "ours": False, "at": time.time()})
         raise SystemExit(StageFailed.exit_code) from None
 
 

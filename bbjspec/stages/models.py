@@ -39,9 +39,9 @@ def attention(name: str, training: bool, gpus: int, dtype: str = "bfloat16") -> 
     `auto` is flash_attention_2 for training on a GPU where it is installed and can compute (not in float32), else sdpa.
     Raises EnvironmentLacks for flash_attention_2 by name where it is not installed.
     """
-    from importlib.util import find_spec
+    from transformers.utils import is_flash_attn_2_available  # also asks which version, and whether torch has CUDA
 
-    installed = find_spec("flash_attn") is not None
+    installed = is_flash_attn_2_available()
     if name == "flash_attention_2" and not installed:
         raise EnvironmentLacks(
             "model.attn_implementation: flash_attention_2 needs the package flash-attn, which is not installed here; "

@@ -7,6 +7,7 @@ message, padding), `length`; with packing, also `seq_lengths`, the rows inside o
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -110,6 +111,8 @@ def _write(file: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
         for batch in chain([first], batches):
             stream.write_batch(pa.RecordBatch.from_pylist(list(batch), schema))
+    with scratch.open("rb") as written:
+        os.fsync(written.fileno())
     scratch.replace(file)
 
 

@@ -43,17 +43,18 @@ LOGGED = {  # the trainer's names, and ours
 def run(stage: StageRun) -> None:
     """Train, or go on training, then write the outputs. Raises StageFailed, BadInput, EnvironmentLacks or Stopped."""
     began = time.monotonic()
-    models.prepare(stage)
-    with launch.alone(stage):
+    with launch.alone(stage) as lock:
         last = checkpoints.newest(stage.work, clean=True)
-    if last and checkpoints.finished(last):
-        stage.log.info("training had finished at step %d; writing its results", checkpoints.step(last))
-    else:
-        tokens.prepare(stage, models.load_tokenizer(stage, "right"))  # before there are several processes
-        launch.train(stage, ways.decide(stage))
+        if last and checkpoints.finished(last):
+            stage.log.info("training had finished at step %d; writing its results", checkpoints.step(last))
+            models.prepare(stage, at_most=0)
+        else:
+            models.prepare(stage)
+            tokens.prepare(stage, models.load_tokenizer(stage, "right"))  # before there are several processes
+            launch.train(stage, ways.decide(stage), last, lock)
     last = checkpoints.newest(stage.work)
-    if last is None:
-        raise StageFailed("training ended without a checkpoint; see the log of this stage")
+    if last is None or not checkpoints.finished(last):
+        raise StageFailed("training ended without its last checkpoint; see the log of this stage, and run again")
     state = checkpoints.state(last)
     best = checkpoints.best(last, state)
     notes = json.loads((stage.work / launch.NOTES).read_text(encoding="utf-8"))
@@ -84,7 +85,9 @@ def training_log(state: Mapping[str, Any], best_step: int) -> dict[str, Any]:
     entries: dict[int, dict[str, Any]] = {}
     for logged in state["log_history"]:
         entry = entries.setdefault(logged["step"], {"step": logged["step"], "epoch": logged["epoch"]})
-        entry |= {ours: logged[theirs] for theirs, ours in LOGGED.items() if theirs in logged}
+        entry |= {
+            ours: logged[theirs] for theirs, ours in LOGGED.items() if math.isfinite(logged.get(theirs, math.nan))
+        }
         if "eval_loss" in logged:
             entry["perplexity"] = math.exp(min(logged["eval_loss"], 700.0))
     log = [entries[step] for step in sorted(entries)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -13,13 +12,14 @@ import torch
 import transformers
 from peft import LoraConfig
 from transformers.trainer_utils import EvalLoopOutput
+from transformers.utils import is_liger_kernel_available
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from bbjspec.stage import StageRun
 from bbjspec.stages import models
 from bbjspec.stages.batches import GlobalBatches
-from bbjspec.stages.tokens import supervised_texts
+from bbjspec.stages.tokens import IGNORED, supervised_texts
 from bbjspec.stages.ways import Ways
 
 EVAL_BATCH = 4  # evaluation keeps no activations: so many times a training batch fits
@@ -29,13 +29,24 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # untyped to mypy
     """SFTTrainer with our order of rows, an exact validation loss, and what a log entry needs besides."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.data_collator: Any  # the parent sets it
+        self.data_collator: Any  # the parent sets both
+        self.train_dataset: Any
         self._supervised = 0  # supervised tokens of the step under way, over all processes
+        self._blank = 0  # tokens of blank rows in it
         self._began = time.monotonic()
         super().__init__(*arguments, **options)
+        together = self.args.train_batch_size * self.args.world_size
         lengths = list(self.train_dataset["length"])
-        rows = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        self.order = GlobalBatches(lengths, rows, self.args.seed)
+        self.order = GlobalBatches(
+            lengths,
+            together * self.args.gradient_accumulation_steps,
+            self.args.seed,
+            together if self.args.world_size > 1 else 1,
+        )
+        if self.order.blanks:
+            self.train_dataset = _with_blank(self.train_dataset, self.processing_class.pad_token_id)
+        if self.accelerator.ddp_handler is not None:
+            self.accelerator.ddp_handler.gradient_as_bucket_view = True  # else each gradient is held twice
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self.order
@@ -57,7 +68,20 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # untyped to mypy
         self._began = time.monotonic()
         batches, supervised = super().get_batch_samples(*arguments)
         self._supervised = int(supervised) if supervised is not None else 0
+        if self.order.blanks:
+            blank = sum(_blanks(batch, self.processing_class.pad_token_id) for batch in batches)
+            self._blank = int(self.accelerator.gather(torch.tensor([blank], device=self.args.device)).sum())
         return batches, supervised
+
+    def _run_epoch(self, *arguments: Any, **options: Any) -> Any:
+        # accelerate forgets our sampler behind its shard of a resumed epoch, which would then have epoch 0's order.
+        self.order.set_epoch(options["epoch"])
+        return super()._run_epoch(*arguments, **options)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        # The state that makes a checkpoint whole is written next, and must not be there before every process has saved.
+        super()._save_rng_state(output_dir)
+        self.accelerator.wait_for_everyone()
 
     def evaluation_loop(
         self,
@@ -91,6 +115,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # untyped to mypy
         if "loss" in logs:
             before: dict[str, Any] = next((e for e in reversed(self.state.log_history) if "supervised_tokens" in e), {})
             seconds = time.monotonic() - self._began
+            self.state.num_input_tokens_seen -= self._blank
+            self._blank = 0
             seen = self.state.num_input_tokens_seen - before.get("num_input_tokens_seen", 0)
             logs |= {
                 "seconds": round(seconds, 4),
@@ -104,6 +130,31 @@ class Trainer(SFTTrainer):  # type: ignore[misc]  # untyped to mypy
 def padding(tokenizer: Any) -> DataCollatorForLanguageModeling:
     """Rows to a batch, padded to its longest."""
     return DataCollatorForLanguageModeling(pad_token_id=tokenizer.pad_token_id)
+
+
+class Patience(transformers.EarlyStoppingCallback):  # type: ignore[misc]  # untyped to mypy
+    """Early stopping that saves where it stops, wherever among the callbacks a resume puts it."""
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **rest: Any) -> None:
+        """Stop, and save, after `early_stopping_patience` evaluations without a better loss."""
+        super().on_evaluate(args, state, control, metrics, **rest)
+        if control.should_training_stop:
+            control.should_save = True
+
+
+def _with_blank(rows: Any, pad: int) -> Any:
+    """The rows, and one of a single padding token without any label behind them."""
+    blank = {"input_ids": [pad], "labels": [IGNORED], "length": 1, "seq_lengths": [1]}
+    row = {name: [blank[name]] for name in rows.column_names}
+    return datasets.concatenate_datasets([rows, datasets.Dataset.from_dict(row, features=rows.features)])
+
+
+def _blanks(batch: Mapping[str, Any], pad: int) -> int:
+    """Blank rows in a batch: padding that is attended to, for no real row holds it."""
+    attended = (
+        batch["attention_mask"].bool() if "attention_mask" in batch else torch.ones_like(batch["input_ids"]).bool()
+    )
+    return int(((batch["input_ids"] == pad) & attended & (batch["labels"] == IGNORED)).sum())
 
 
 def arguments(stage: StageRun, ways: Ways, *, evaluate: bool) -> SFTConfig:
@@ -135,7 +186,7 @@ def arguments(stage: StageRun, ways: Ways, *, evaluate: bool) -> SFTConfig:
         optim=training["optim"],
         seed=training["seed"],
         data_seed=training["seed"],
-        use_liger_kernel=gpu and importlib.util.find_spec("liger_kernel") is not None,
+        use_liger_kernel=gpu and is_liger_kernel_available(),
         logging_strategy="steps",
         logging_steps=1,  # so that no sum over steps hangs between two checkpoints
         logging_nan_inf_filter=False,  # a NaN must be seen, not averaged away
@@ -145,7 +196,7 @@ def arguments(stage: StageRun, ways: Ways, *, evaluate: bool) -> SFTConfig:
         prediction_loss_only=True,
         save_strategy="steps",
         save_steps=training["save_steps"],
-        save_total_limit=max(2, ways.save_total_limit),  # with 1, transformers removes the last one when training ends
+        save_total_limit=None,  # Flow removes old ones: transformers goes by mtime, and may remove the newest
         load_best_model_at_end=evaluate,
         metric_for_best_model="eval_loss" if evaluate else None,
         greater_is_better=False if evaluate else None,
@@ -170,7 +221,7 @@ def build(
     base = models.load_base(stage, stage.config["model"])
     base.config.use_cache = False
     patience = training["early_stopping_patience"]
-    stopping = [transformers.EarlyStoppingCallback(early_stopping_patience=patience)] if patience and evaluate else []
+    stopping = [Patience(early_stopping_patience=patience)] if patience and evaluate else []
     targets = lora["target_modules"]
     transformers.set_seed(training["seed"])  # the adapter's initialisation does not depend on how the base was loaded
     trainer = Trainer(

@@ -56,12 +56,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_attention(
     monkeypatch: pytest.MonkeyPatch, name: str, training: bool, gpus: int, dtype: str, flash: bool, taken: str
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda package: object() if flash else None)
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: flash)
     assert models.attention(name, training, gpus, dtype) == taken
 
 
 def test_flash_attention_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda package: None)
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: False)
     with pytest.raises(
         EnvironmentLacks, match="needs the package flash-attn, which is not installed here; install it,"
     ):

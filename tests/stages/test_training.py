@@ -459,6 +459,51 @@ def test_two_processes_train_as_one_with_twice_the_accumulation(built: Path, tmp
     assert record["resolved"]["gradient_accumulation_steps"] == 2
 
 
+def test_rows_that_do_not_divide_are_seen_once_by_several(built: Path, tmp_path: Path) -> None:
+    """And a resume in the middle of the second epoch goes on in that epoch's order."""
+    run = tiny.RUN | {"per_device_train_batch_size": 2}
+    split = tiny.split(tmp_path, "split", map(tiny.chat, range(9)), map(tiny.chat, range(50, 55)), built / "tokenizer")
+    whole: dict[str, Any] = {"split": split, "lora": {"lora_dropout": 0.0}, "max_steps": None, "num_train_epochs": 2.0}
+    one = tiny.trained(built, tmp_path / "one", resources={"training": run}, **whole)
+    stage = tiny.training(built, tmp_path / "two", resources={"training": run, "processes": 2}, **whole)
+    train.run(stage)
+    expected = [(e["tokens"], e["supervised_tokens"], pytest.approx(e["loss"], abs=1e-4)) for e in tiny.log(one)["log"]]
+    seen = [(e["tokens"], e["supervised_tokens"], e["loss"]) for e in tiny.log(stage)["log"]]
+    assert seen == expected and len(seen) == 6
+    last = checkpoints.newest(stage.work)
+    assert last is not None and checkpoints.step(last) == 6
+    shutil.rmtree(last)  # as if it had been killed in the middle of the second epoch
+    train.run(stage)
+    assert [(e["tokens"], e["supervised_tokens"], e["loss"]) for e in tiny.log(stage)["log"]] == expected
+    assert json.loads((stage.directory / "training_config.json").read_text())["resumed_at"] == [4]
+
+
+def test_an_early_stop_after_a_resume_is_saved_where_it_stops(built: Path, tmp_path: Path) -> None:
+    odd = [tiny.chat(n, answer='```bbj\nLET A$="no such thing"\n```') for n in range(50, 55)]
+    split = tiny.split(tmp_path, "split", map(tiny.chat, range(18)), odd, built / "tokenizer")
+    options: dict[str, Any] = {"split": split, "learning_rate": 0.05, "max_steps": 60, "early_stopping_patience": 3}
+    undisturbed = tiny.trained(built, tmp_path / "one", save_steps=4, **options)
+    stage = tiny.training(built, tmp_path / "two", save_steps=4, **options)
+    train.run(stage)
+    last = checkpoints.newest(stage.work)
+    assert last is not None and checkpoints.finished(last)
+    shutil.rmtree(last)
+    train.run(stage)
+    same(undisturbed, stage)
+
+
+@pytest.mark.parametrize(("limit", "left"), [(1, [3, 9]), (2, [3, 9]), (3, [3, 6, 9]), (9, [3, 5, 6, 9])])
+def test_the_newest_and_the_best_checkpoint_stay_whatever_the_clock_says(
+    tmp_path: Path, limit: int, left: list[int]
+) -> None:
+    for step, when in ((3, 9e8), (5, 2e9), (6, 3e9), (9, 1e8)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text("{}")
+        os.utime(tmp_path / f"checkpoint-{step}", (when, when))
+    checkpoints.keep(tmp_path, limit, newest=9, best=3)
+    assert sorted(checkpoints.step(path) for path in tmp_path.glob("checkpoint-*")) == left
+
+
 def test_an_error_of_several_processes_is_told_as_one(built: Path, tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match=r"training diverged: (loss|grad_norm) is nan at step 1"):
         run = tiny.RUN | {"per_device_train_batch_size": 2}

@@ -42,7 +42,7 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
         self._asked = True  # a second signal finds it asked already: it must not cut the saving short
 
     def _told_to_stop(self) -> bool:
-        """Whether any process of the run was asked: all must stop at the same step."""
+        """Whether any process of the run was asked: all must stop at the same step, so all ask at the same places."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             cuda = torch.distributed.get_backend() == "nccl"
             asked = torch.tensor([float(self._asked)], device="cuda" if cuda else "cpu")
@@ -71,8 +71,11 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
             self._stage.log.info("%s%s", said, ", the best so far" if better else "")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Raises Stopped once a requested stop is safe: the checkpoint is whole by now."""
-        if self._asked:
+        """Raises Stopped once a requested stop is safe: the checkpoint is whole by now, in all processes.
+
+        A request may have come since the step ended, to some of them alone: they agree anew.
+        """
+        if self._told_to_stop():
             raise Stopped(
                 f"training was asked to stop (SIGTERM): step {state.global_step} of {state.max_steps} is saved; run "
                 "the same command again to go on from there"

@@ -2,7 +2,7 @@
 
 All that it leaves is in the stage's `work`: checkpoints, `tensorboard/`, and `notes.json`. With several processes the
 stage's own process trains nothing: it starts them, passes on what they log and a request to stop, and tells their
-error as its own. One that was killed leaves them at work; the next then waits for them (`alone`).
+error as its own. They end with it: their standard input is a pipe of which it alone holds the other end.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -29,6 +30,14 @@ from bbjspec.stages.ways import Ways, estimator
 from bbjspec.store import locked, read_json, write_json
 
 NOTES, JOB, EVENTS = "notes.json", "job.json", "tensorboard"
+# Clusters send SIGTERM to every process of a job. A launcher that obeyed would kill its processes after half a minute,
+# and a step may take longer: they are asked by the stage's own process, and save first.
+_LAUNCHER = """
+import os, runpy, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGINT,SIGHUP,SIGQUIT"
+runpy.run_module("accelerate.commands.launch", run_name="__main__", alter_sys=True)
+"""
 _LINE = re.compile(r"bbjspec (DEBUG|INFO|WARNING|ERROR) (.*)")
 
 
@@ -112,13 +121,14 @@ def _elsewhere(stage: StageRun, ways: Ways) -> None:
         left.unlink()
     job = {name: value for name, value in vars(stage).items() if name != "log"}
     write_json(stage.work / JOB, json.loads(json.dumps(job | {"ways": asdict(ways)}, default=str)))
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
+    command = [sys.executable, "-c", _LAUNCHER, "--multi_gpu", "--num_machines", "1"]
     command += ["--num_processes", str(ways.processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
     command += ["--main_process_port", "0", "--module", __name__, str(stage.work / JOB)]
     cpu = {} if models.gpus(stage) else {"ACCELERATE_USE_CPU": "true"}
     started = subprocess.Popen(
         command,
         env=os.environ | cpu | {"PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -133,10 +143,12 @@ def _elsewhere(stage: StageRun, ways: Ways) -> None:
             else:
                 stage.log.debug("%s", line.rstrip())
         code = started.wait()
-    if failed := _told(stage):
+    if failed := _told(stage, ours=True):
         raise failed
     if code and asked.is_set():
         raise Stopped("training was asked to stop (SIGTERM) before its first step; run the same command again")
+    if failed := _told(stage, ours=False):
+        raise failed
     if code:
         raise StageFailed(
             f"the {ways.processes} training processes ended with exit code {code} and no word why (out of memory, or "
@@ -146,17 +158,22 @@ def _elsewhere(stage: StageRun, ways: Ways) -> None:
 
 @contextlib.contextmanager
 def _passing_on(stage: StageRun, started: subprocess.Popen[str]) -> Iterator[threading.Event]:
-    """SIGTERM goes to the training processes themselves: their launcher would kill them after half a minute.
+    """Pass SIGTERM on to the training processes; the event tells whether there was one. On leaving, none of them lives.
 
-    Gives whether there was one.
+    One that is not yet training has nothing to save: the signal ends it.
     """
     asked = threading.Event()
+    assert started.stdin is not None
+    lifeline = started.stdin
 
     def ask(*_: Any) -> None:
         asked.set()
-        for file in stage.work.glob("worker-*.json"):
+        words = list(stage.work.glob("worker-*.json"))
+        for file in words:
             with contextlib.suppress(ProcessLookupError, KeyError, TypeError):
                 os.kill(read_json(file)["process"], signal.SIGTERM)
+        if not words:
+            lifeline.close()
 
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, ask) if main else None
@@ -165,22 +182,26 @@ def _passing_on(stage: StageRun, started: subprocess.Popen[str]) -> Iterator[thr
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)
-        if started.poll() is None:
-            started.terminate()
-            started.wait()
+        lifeline.close()
+        started.wait()
 
 
-def _told(stage: StageRun) -> BbjspecError | None:
-    """The error of the processes: the first that is none of another's end, as they wrote it."""
-    said = [read_json(file) or {} for file in sorted(stage.work.glob("worker-*.json"))]
-    found = [(one["error"], one["text"]) for one in said if "error" in one]
-    for name, text in sorted(found, key=lambda one: one[0] == "Stopped"):
-        return dict(vars(errors))[name](text)  # type: ignore[no-any-return]
+def _told(stage: StageRun, *, ours: bool) -> BbjspecError | None:
+    """An error of the processes as they wrote it: one of `bbjspec.errors`, or else the first of another kind.
+
+    When one process fails, the others lose their connection to it: theirs are errors of another kind, and come later.
+    """
+    said = [read_json(file) or {} for file in stage.work.glob("worker-*.json")]
+    found = [one for one in said if one.get("ours") is ours]
+    for one in sorted(found, key=lambda one: (one["error"] == "Stopped", one["time"])):
+        return dict(vars(errors))[one["error"]](one["text"])  # type: ignore[no-any-return]
     return None
 
 
 def main() -> None:
     """One of several training processes."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher ignores it
+    threading.Thread(target=_end_with_the_stage, daemon=True).start()
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     rank = int(os.environ["RANK"])
     ways = Ways(**{field.name: job["ways"][field.name] for field in fields(Ways)})
@@ -201,14 +222,21 @@ def main() -> None:
         with alone(stage) if rank == 0 else contextlib.nullcontext():
             here(stage, ways)
     except BbjspecError as error:
-        write_json(word, {"error": type(error).__name__, "text": str(error)})
+        write_json(word, {"error": type(error).__name__, "text": str(error), "ours": True, "time": time.time()})
         raise SystemExit(error.exit_code) from None
     except Exception as error:
         stage.log.debug("details", exc_info=True)
         said = " ".join(str(error).split())[:300]
         text = f"training process {rank} of {ways.processes} failed: {type(error).__name__}: {said}"
-        write_json(word, {"error": "StageFailed", "text": text})
+        write_json(word, {"error": "StageFailed", "text": text, "ours": False, "time": time.time()})
         raise SystemExit(StageFailed.exit_code) from None
+
+
+def _end_with_the_stage() -> None:
+    """Wait for the end of standard input, and end: a stage that was killed leaves nobody training."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
 
 
 def _log(rank: int) -> logging.Logger:

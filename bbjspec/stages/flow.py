@@ -23,8 +23,7 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
 
     def __init__(self, stage: StageRun, keep: int) -> None:
         self._stage, self._keep = stage, keep  # how many checkpoints
-        self._asked = False  # this process, at any moment
-        self._stopping = False  # all processes, as of the end of a step
+        self._asked = False
         self._bar: Progress | None = None
 
     @contextlib.contextmanager
@@ -44,7 +43,7 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
         self._asked = True  # a second signal finds it asked already: it must not cut the saving short
 
     def _told_to_stop(self) -> bool:
-        """Whether any process of the run was asked: all must stop at the same step."""
+        """Whether any process of the run was asked: all must stop at the same step, so all ask at the same places."""
         if not _several():
             return self._asked
         asked = torch.tensor(
@@ -61,8 +60,7 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """A stop on request saves first."""
-        self._stopping = self._told_to_stop()
-        if self._stopping:
+        if self._told_to_stop():
             control.should_save = True
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any, **_: Any) -> None:
@@ -75,12 +73,13 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
             self._stage.log.info("%s%s", said, ", the best so far" if better else "")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Old checkpoints go. Raises Stopped once a requested stop is safe: the checkpoint is whole by now."""
+        """Old checkpoints go. Raises Stopped once a requested stop is safe: the checkpoint is whole, in all processes.
+
+        A request may have come since the step ended, to some of them alone: they agree anew.
+        """
         if state.is_world_process_zero:
             checkpoints.keep(self._stage.work, self._keep, state.global_step, state.best_global_step)
-        if self._stopping:
-            if _several():
-                torch.distributed.barrier()  # the launcher kills the others soon after the first has ended
+        if self._told_to_stop():
             raise Stopped(
                 f"training was asked to stop (SIGTERM): step {state.global_step} of {state.max_steps} is saved; run "
                 "the same command again to go on from there"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,7 +40,10 @@ def locate(base: str, revision: str | None, root: Path, *, patterns: Sequence[st
 def _snapshot(base: str, revision: str | None, patterns: Sequence[str], *, fetch: bool) -> Path:
     from huggingface_hub import errors as hub_errors
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars
 
+    if not sys.stderr.isatty():
+        disable_progress_bars()  # in a log each of their changes is a line
     where = f"{base} at {revision}"
     try:
         return Path(

@@ -2,8 +2,8 @@
 
 All that it leaves is in the stage's `work`: checkpoints, `tensorboard/`, and `notes.json`. With several processes the
 stage's own process trains nothing: it starts them, passes on what they log and a request to stop, and tells their
-error as its own. One that was killed leaves them at work, holding the stage's `work` and their GPUs; the next run then
-waits for them (`alone`).
+error as its own. They end with it, by a pipe of which it alone holds the other end; until then their launcher holds
+the stage's `work` and its GPUs, so that the next run waits (`alone`).
 """
 
 from __future__ import annotations
@@ -31,6 +31,14 @@ from bbjspec.stages.ways import Ways, estimator
 from bbjspec.store import locked, read_json, write_json
 
 NOTES, JOB, EVENTS = "notes.json", "job.json", "tensorboard"
+# Clusters send SIGTERM to every process of a job. A launcher that obeyed would kill its processes after half a minute,
+# and a step may take longer: they are asked by the stage's own process, and save first.
+_LAUNCHER = """
+import os, runpy, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGINT,SIGHUP,SIGQUIT"
+runpy.run_module("accelerate.commands.launch", run_name="__main__", alter_sys=True)
+"""
 _LINE = re.compile(r"bbjspec (DEBUG|INFO|WARNING|ERROR) (.*)")
 
 
@@ -130,17 +138,16 @@ def _elsewhere(stage: StageRun, ways: Ways, resume: Path | None, lock: int) -> N
             "gpu_ids": "all",
         },
     )
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(stage.work / "accelerate.json")]
+    command = [sys.executable, "-c", _LAUNCHER, "--config_file", str(stage.work / "accelerate.json")]
     command += ["--multi_gpu", "--dynamo_backend", "no", "--main_process_port", "0"]
     command += ["--module", __name__, str(stage.work / JOB)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
     cpu = {} if models.gpus(stage) else {"ACCELERATE_USE_CPU": "true"}
     started = subprocess.Popen(
         command,
-        # Time for a step and a checkpoint, should SIGTERM reach the launcher as well.
-        env=kept | cpu | {"PYTHONUNBUFFERED": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600"},
-        start_new_session=True,  # a signal to the whole group reaches the training through us alone
-        pass_fds=(lock, *claims.locks()),  # it outlives us when we are killed, and then holds what we held
+        env=kept | cpu | {"PYTHONUNBUFFERED": "1"},
+        pass_fds=(lock, *claims.locks()),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -155,12 +162,14 @@ def _elsewhere(stage: StageRun, ways: Ways, resume: Path | None, lock: int) -> N
             else:
                 stage.log.debug("%s", line.rstrip())
         code = started.wait()
-    if failed := _told(stage):
+    if failed := _told(stage, ours=True):
         raise failed
     if code and asked.is_set():
         raise Stopped(
             "training was asked to stop (SIGTERM) before it had begun; run the same command again, nothing is lost"
         )
+    if failed := _told(stage, ours=False):
+        raise failed
     if code:
         raise StageFailed(
             f"the {ways.processes} training processes ended with exit code {code} and no word why (out of memory, or "
@@ -170,46 +179,52 @@ def _elsewhere(stage: StageRun, ways: Ways, resume: Path | None, lock: int) -> N
 
 @contextlib.contextmanager
 def _passing_on(stage: StageRun, started: subprocess.Popen[str], processes: int) -> Iterator[threading.Event]:
-    """SIGTERM goes to the training processes themselves: their launcher would kill them after a while.
+    """Pass SIGTERM on to the training processes; the event tells whether there was one. On leaving, none of them lives.
 
-    Gives whether there was one.
+    One that is not yet training has nothing to save: the signal ends it.
     """
     asked = threading.Event()
+    assert started.stdin is not None
+    lifeline = started.stdin
 
     def ask(*_: Any) -> None:
         asked.set()
-        there = list(stage.work.glob("worker-*.json"))
-        if len(there) < processes:  # not all have started: there is nothing to save yet
-            started.terminate()
-        for file in there:
+        words = list(stage.work.glob("worker-*.json"))
+        for file in words:
             with contextlib.suppress(ProcessLookupError, KeyError, TypeError):
                 os.kill(read_json(file)["process"], signal.SIGTERM)
+        if len(words) < processes:
+            lifeline.close()
 
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, ask) if main else None
     try:
         yield asked
     finally:
-        if started.poll() is None:
-            started.terminate()
-            started.communicate()  # read to the end: a full pipe would keep it from ending
+        lifeline.close()
+        if started.stdout is not None:
+            started.stdout.read()  # to the end: a full pipe would keep it from ending
+        started.wait()
         if main:
             signal.signal(signal.SIGTERM, before)
 
 
-def _told(stage: StageRun) -> BbjspecError | None:
-    """The error of the processes. One that we told on purpose goes before one that another's end has caused, and the
-    earlier before the later."""
+def _told(stage: StageRun, *, ours: bool) -> BbjspecError | None:
+    """An error of the processes as they wrote it: one of `bbjspec.errors`, or else the first of another kind.
+
+    When one process fails, the others lose their connection to it: theirs are errors of another kind, and come later.
+    """
     said = [read_json(file) or {} for file in stage.work.glob("worker-*.json")]
-    found = [one for one in said if "error" in one]
-    if not found:
-        return None
-    first = min(found, key=lambda one: (not one["ours"], one["error"] == "Stopped", one["at"]))
-    return dict(vars(errors))[first["error"]](first["text"])  # type: ignore[no-any-return]
+    found = [one for one in said if one.get("ours") is ours]
+    for one in sorted(found, key=lambda one: (one["error"] == "Stopped", one["time"])):
+        return dict(vars(errors))[one["error"]](one["text"])  # type: ignore[no-any-return]
+    return None
 
 
 def main() -> None:
     """One of several training processes."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher ignores it
+    threading.Thread(target=_end_with_the_stage, daemon=True).start()
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     rank = int(os.environ["RANK"])
     ways = Ways(**{field.name: job["ways"][field.name] for field in fields(Ways)})
@@ -229,14 +244,21 @@ def main() -> None:
     try:
         here(stage, ways, Path(job["resume"]) if job["resume"] else None)
     except BbjspecError as error:
-        write_json(word, {"error": type(error).__name__, "text": str(error), "ours": True, "at": time.time()})
+        write_json(word, {"error": type(error).__name__, "text": str(error), "ours": True, "time": time.time()})
         raise SystemExit(error.exit_code) from None
     except Exception as error:
         stage.log.debug("details", exc_info=True)
         said = " ".join(str(error).split())[:300]
         text = f"training process {rank} of {ways.processes} failed: {type(error).__name__}: {said}"
-        write_json(word, {"error": "StageFailed", "text": text, "ours": False, "at": time.time()})
+        write_json(word, {"error": "StageFailed", "text": text, "ours": False, "time": time.time()})
         raise SystemExit(StageFailed.exit_code) from None
+
+
+def _end_with_the_stage() -> None:
+    """Wait for the end of standard input, and end: a stage that was killed leaves nobody training."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
 
 
 def _log(rank: int) -> logging.Logger:

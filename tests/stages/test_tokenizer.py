@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bbjspec import store
 from bbjspec.embedded.tokenizer import CHAT_TEMPLATE
 from bbjspec.errors import BadInput
-from bbjspec.stage import StageRun
+from bbjspec.stage import Stage, StageRun
 from bbjspec.stages import models, tokenizer
 from tests import small_tokenizer
+from tests.harness import run
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
@@ -35,6 +37,16 @@ def refused(root: Path) -> str:
 def test_a_base_without_chat_template(tmp_path: Path) -> None:
     small_tokenizer.write(tmp_path / "mine", SPECIAL, template=None, eos_token="<|im_end|>")
     assert refused(tmp_path) == "./mine: has no chat template; use an instruct model"
+
+
+def test_a_base_without_chat_template_by_the_command(tmp_path: Path) -> None:
+    small_tokenizer.write(tmp_path / "mine", SPECIAL, template=None, eos_token="<|im_end|>")
+    path = store.prepare(tmp_path, Stage("tokenizer", {"base": "./mine", "revision": None, "recipe": None}))
+    done = run(tmp_path, "bbjspec", "run", str(path))
+    name = f"tokenizer {path.parent.name[:8]}"
+    assert done.stderr.splitlines()[-1] == f"{name}: ./mine: has no chat template; use an instruct model"
+    assert (done.returncode, done.stdout) == (1, "") and "Traceback" not in done.stderr
+    assert not store.is_whole(path.parent)
 
 
 def test_a_base_without_end_of_turn(tmp_path: Path) -> None:

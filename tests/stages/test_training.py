@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from bbjspec.digest import sha256_file
 from bbjspec.errors import StageFailed, Stopped
 from bbjspec.stage import StageRun
-from bbjspec.stages import checkpoints, launch, models, tokens, train
+from bbjspec.stages import base, checkpoints, launch, models, tokenizer, tokens, train
 from bbjspec.stages.batches import GlobalBatches
 from bbjspec.stages.flow import Flow
 from bbjspec.stages.trainer import Trainer, build, padding
@@ -30,16 +30,6 @@ from tests.stages import tiny
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ADAPTER = "adapter/adapter_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.build(tmp_path_factory.mktemp("built"))
-
-
-@pytest.fixture(scope="module")
-def undisturbed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> StageRun:
-    return tiny.trained(built, tmp_path_factory.mktemp("undisturbed"))
 
 
 def same(one: StageRun, two: StageRun) -> None:
@@ -168,6 +158,33 @@ def test_epochs_differ_in_their_order_and_seeds_too() -> None:
     first = list(order)
     order.set_epoch(1)
     assert first != list(order) and first != list(other)
+
+
+def local(built: Path, root: Path, **named: str | None) -> StageRun:
+    """Three steps on a directory that holds the smallest model, its tokenizer's special tokens named so."""
+    folder = root / "mine"
+    shutil.copytree(built / "tokenizer/tokenizer", folder)
+    shutil.copytree(built / "base/model", folder, dirs_exist_ok=True)
+    file = folder / "tokenizer_config.json"
+    wanted = json.loads(file.read_text()) | named
+    file.write_text(json.dumps({name: value for name, value in wanted.items() if value is not None}))
+    config = {"base": "./mine", "revision": None, "recipe": None}
+    tokenizer.run(tiny.stage("tokenizer", root, config))
+    base.run(tiny.stage("base", root, config, tokenizer=root / "tokenizer"))
+    tiny.split(root, "split", map(tiny.chat, range(12)), [tiny.chat(50)], root / "tokenizer")
+    return tiny.trained(root, root, model={"base": "./mine"}, max_steps=3)
+
+
+def test_a_base_without_pad_token_or_with_its_eos_for_one_learns_as_one_with(built: Path, tmp_path: Path) -> None:
+    with_pad = local(built, tmp_path / "with")
+    for name, pad in (("without", None), ("eos", "<|im_end|>")):
+        made = local(built, tmp_path / name, pad_token=pad)
+        as_it_is = json.loads((made.root / "mine/tokenizer_config.json").read_text())
+        assert as_it_is.get("pad_token") == pad and as_it_is["eos_token"] == "<|im_end|>"
+        loaded = models.load_tokenizer(made, "right")
+        assert loaded.pad_token_id not in (None, loaded.eos_token_id)
+        assert all(text.endswith("<|im_end|>\n") for text in tiny.log(made)["first_batch"])
+        same(with_pad, made)
 
 
 # -- packing -----------------------------------------------------------------------------------------------------------

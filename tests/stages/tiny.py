@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bbjspec import store
 from bbjspec.data.chat import load_tokenizer, token_counts
 from bbjspec.data.rows import load_rows
 from bbjspec.embedded import recipe_config
 from bbjspec.spec.lora import LoraSpec
 from bbjspec.spec.model import ModelSpec
 from bbjspec.spec.training import TrainingSpec
-from bbjspec.stage import StageRun
+from bbjspec.stage import Stage, StageRun
 from bbjspec.stages import base, tokenizer, train
 
 MODEL = ModelSpec(base="pico-qwen2", dtype="float32").model_dump(mode="json")
@@ -99,6 +101,29 @@ def training(built: Path, out: Path, *, resources: Any = None, model: Any = None
     lora = LORA | changes.pop("lora", {})
     config = {"model": MODEL | (model or {}), "lora": lora, "training": TRAINING | changes}
     return stage("train", out, config, resources=RESOURCES | (resources or {}), **inputs)
+
+
+def planned(built: Path, root: Path, *, resources: Any = None, **changes: Any) -> Path:
+    """The stage.json of the same in a project at `root`, its inputs whole: what `bbjspec run` takes."""
+    model = {"base": "pico-qwen2", "revision": None}
+    folders = {role: changes.pop(role, built / role) for role in ("base", "tokenizer", "split")}
+    made = {
+        "tokenizer": Stage("tokenizer", model | {"recipe": recipe_config("pico-qwen2")}),
+        "split": Stage("split", {"rows": "print statements"}),
+    }
+    made["base"] = Stage("base", made["tokenizer"].config, {"tokenizer": made["tokenizer"]})
+    for role, upstream in made.items():
+        if not store.is_whole(root / upstream.directory):
+            shutil.copytree(folders[role], root / upstream.directory)
+            seal(root, upstream)
+    config = {"model": MODEL, "lora": LORA | changes.pop("lora", {}), "training": TRAINING | changes}
+    return store.prepare(root, Stage("train", config, made, resources=RESOURCES | (resources or {})))
+
+
+def seal(root: Path, made: Stage) -> None:
+    """Make whole a stage whose outputs were put there."""
+    store.prepare(root, made)
+    store._finish(root / made.directory, store.stage_document(made))
 
 
 def trained(built: Path, out: Path, **changes: Any) -> StageRun:

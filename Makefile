@@ -21,12 +21,14 @@ lint: $(READY)
 	$(VENV)/bin/snakefmt --check Snakefile rules
 
 # llama.cpp alone of llama-cpp-python is needed, not its image models; pip caches the wheel that it builds.
-$(READY): requirements.lock pyproject.toml
+# The converter to GGUF is in its source archive alone, which pip has just had.
+$(READY): requirements.lock pyproject.toml bbjspec/stages/converter.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "bbjspec needs Python 3.11 or newer: make PYTHON=python3.11" >&2; exit 3; }
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "installing the locked dependencies; the first time, llama-cpp-python is compiled, which takes about 8 minutes on 2 cores"
 	CMAKE_ARGS="-DLLAVA_BUILD=OFF $$CMAKE_ARGS" $(VENV)/bin/python -m pip install --quiet -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	$(VENV)/bin/python -m bbjspec.stages.converter
 	@touch $@
 
 clean:

@@ -62,6 +62,7 @@ KINDS: dict[str, Kind] = {
         },
         gpu=True,
     ),
+    "gguf": Kind(1, ("gguf/", "gguf.json")),
     "generate": Kind(
         1,
         ("generations.jsonl",),

@@ -1,6 +1,7 @@
-"""The back end `llama_cpp`: a GGUF file by llama-cpp-python, in this process. A reference; it decides nothing.
+"""The back end `llama_cpp`: a GGUF file by llama-cpp-python, in this process. It decides nothing about the adapter.
 
-Config: base (for messages), gguf_sha256, llama_cpp (its version), sampling. Input: tokenizer, the base's. Source: gguf.
+Config: base (for messages), llama_cpp (its version), sampling. Input: tokenizer, the base's. The file is either a
+reference, with gguf_sha256 in the config and the source gguf, or our own of the input gguf, whose type is config gguf.
 Prompts are the token ids that the base's template gives, so the file must have the base's vocabulary: each prompt is
 tokenized by llama.cpp too, and both must be equal. Samples are made one after another, each from an empty cache: what
 was generated before changes nothing. llama.cpp maps the file into memory.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bbjspec.errors import BadInput, StageFailed
@@ -18,6 +20,7 @@ from bbjspec.generation.base import Answer, Task
 from bbjspec.generation.prompts import check_tokens, finished, rendered
 from bbjspec.stage import StageRun
 from bbjspec.stages import models
+from bbjspec.store import read_json
 
 PROMPT_BATCH = 512  # prompt tokens evaluated at once: fixed, since it can change the last bits of a logit
 LIBRARIES = ("llama_cpp_python", "transformers", "tokenizers", "numpy")
@@ -43,7 +46,7 @@ class LlamaCpp:
         self.tasks: Sequence[Task] = rendered(stage, self._tokenizer)
         held = check_tokens(self.tasks, self._tokenizer)
         began = time.monotonic()
-        (file,) = stage.sources["gguf"]
+        file, self.model = _file(stage)
         self._gpu = models.gpus(stage) > 0
         context = max(len(task.ids) for task in self.tasks) + int(self._block["max_new_tokens"])
         self._llama = _load(str(file), context, gpu=self._gpu)
@@ -58,13 +61,7 @@ class LlamaCpp:
             "greedy_same_at_batch_1_and_n": None,  # no two are ever made together
             "fell_back_to_batch_1": None,
         }
-        self.model: Mapping[str, Any] = {
-            "base": file.name,
-            "revision": None,
-            "adapter_sha256": None,
-            "quantization": _file_type(self._llama),
-            "gguf_sha256": stage.config["gguf_sha256"],
-        }
+        self.model = {**self.model, "quantization": _file_type(self._llama)}
 
     def sample(self, batch: Sequence[Task], seed: int) -> list[Answer]:
         """The answers, each by itself; the samples of a batch have seeds of their own."""
@@ -164,6 +161,20 @@ def check_vocabulary(llama: Any, tasks: Sequence[Task], tokenizer: Any, base: st
                 f"{task.id}: the GGUF makes {len(ids)} tokens of this prompt, {base} makes {len(task.ids)}, or others; "
                 "take a file that was converted from that base, or from a model tuned on it"
             )
+
+
+def _file(stage: StageRun) -> tuple[Path, Mapping[str, Any]]:
+    """The GGUF, and which model it is. Raises StageFailed for a type that was not made."""
+    if "gguf" not in stage.config:
+        (file,) = stage.sources["gguf"]
+        sha256, base, adapter = stage.config["gguf_sha256"], file.name, None
+    else:
+        made, name = read_json(stage.input("gguf") / "gguf.json"), stage.config["gguf"]
+        if name not in made["files"]:
+            raise StageFailed(f"no GGUF of type {name} was made, but {', '.join(made['files'])}; plan again")
+        file, sha256 = stage.input("gguf") / made["files"][name]["file"], made["files"][name]["sha256"]
+        base, adapter = made["base"], made["adapter_sha256"]
+    return file, {"base": base, "revision": None, "adapter_sha256": adapter, "gguf_sha256": sha256}
 
 
 def _load(file: str, context: int, *, gpu: bool) -> Any:

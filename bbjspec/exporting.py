@@ -48,6 +48,7 @@ def export_stages(
         "types": types,
         "base_weights": export["base_weights"],
         "llama_cpp": llama_cpp,
+        "licence": export["licence"],  # each file names it
     }
     gguf = make("gguf", settings, made)
     found, scores = {"gguf": gguf}, {}

@@ -75,13 +75,13 @@ class Needs:
         return estimate(stage) if estimate else Need()
 
     def _gguf(self, stage: Stage) -> Need:
-        """The files, and while they are made the merged weights and the 16-bit GGUF that is quantized."""
+        """At the peak: the merged weights beside the bf16 file made of them, or that file beside all others."""
         arch = architecture(stage.config["model"]["base"], self._plan.root)
         if arch is None:
             return Need(disk=None)
-        types = stage.config["types"]
-        half = {"f16", "bf16"}.isdisjoint(types)  # one of the types, or made besides
-        return Need(disk=sum(gguf_bytes(arch, kind) for kind in types) + 2 * arch.parameters * (1 + half))
+        source, types = gguf_bytes(arch, "bf16"), stage.config["types"]
+        made = sum(gguf_bytes(arch, kind) for kind in types if kind != "bf16")
+        return Need(disk=source + max(source, made))
 
     def _base(self, stage: Stage) -> Need:
         arch, base = architecture(stage.config["base"], self._plan.root), stage.config["base"]

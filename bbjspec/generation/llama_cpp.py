@@ -1,10 +1,9 @@
-"""The back end `llama_cpp`: a GGUF file by llama-cpp-python, in this process. What is exported, or a reference.
+"""The back end `llama_cpp`: a GGUF file by llama-cpp-python, in this process. A reference; it decides nothing.
 
-Config: base (for messages), llama_cpp (its version), sampling; `gguf`, a type that the stage in the input role gguf
-made, or gguf_sha256 for a file among the sources. Input: tokenizer, the base's. Prompts are the token ids that the
-base's template gives, so the file must have the base's vocabulary: each prompt is tokenized by llama.cpp too, and both
-must be equal. Samples are made one after another, each from an empty cache: what was generated before changes nothing.
-llama.cpp maps the file into memory.
+Config: base (for messages), gguf_sha256, llama_cpp (its version), sampling. Input: tokenizer, the base's. Source: gguf.
+Prompts are the token ids that the base's template gives, so the file must have the base's vocabulary: each prompt is
+tokenized by llama.cpp too, and both must be equal. Samples are made one after another, each from an empty cache: what
+was generated before changes nothing. llama.cpp maps the file into memory.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from bbjspec.errors import BadInput, StageFailed
@@ -20,7 +18,6 @@ from bbjspec.generation.base import Answer, Task
 from bbjspec.generation.prompts import check_tokens, finished, rendered
 from bbjspec.stage import StageRun
 from bbjspec.stages import models
-from bbjspec.store import read_json
 
 PROMPT_BATCH = 512  # prompt tokens evaluated at once: fixed, since it can change the last bits of a logit
 LIBRARIES = ("llama_cpp_python", "transformers", "tokenizers", "numpy")
@@ -46,7 +43,7 @@ class LlamaCpp:
         self.tasks: Sequence[Task] = rendered(stage, self._tokenizer)
         held = check_tokens(self.tasks, self._tokenizer)
         began = time.monotonic()
-        file, sha256 = gguf_of(stage)
+        (file,) = stage.sources["gguf"]
         self._gpu = models.gpus(stage) > 0
         context = max(len(task.ids) for task in self.tasks) + int(self._block["max_new_tokens"])
         self._llama = _load(str(file), context, gpu=self._gpu)
@@ -66,7 +63,7 @@ class LlamaCpp:
             "revision": None,
             "adapter_sha256": None,
             "quantization": _file_type(self._llama),
-            "gguf_sha256": sha256,
+            "gguf_sha256": stage.config["gguf_sha256"],
         }
 
     def sample(self, batch: Sequence[Task], seed: int) -> list[Answer]:
@@ -125,20 +122,6 @@ class LlamaCpp:
 def open(stage: StageRun) -> LlamaCpp:
     """Load the stage's GGUF. Raises BadInput for a file that is none, or that has another vocabulary."""
     return LlamaCpp(stage)
-
-
-def gguf_of(stage: StageRun) -> tuple[Path, str]:
-    """The stage's GGUF and its SHA-256. Raises StageFailed where the upstream stage made none of that type."""
-    kind = stage.config.get("gguf")
-    if kind is None:
-        (file,) = stage.sources["gguf"]
-        return file, str(stage.config["gguf_sha256"])
-    made = stage.input("gguf")
-    try:
-        sha256 = str(read_json(made / "gguf.json")["files"][kind]["sha256"])
-    except (KeyError, TypeError) as error:
-        raise StageFailed(f"gguf.json of {made.name} tells of no {kind}; remove build/gguf and run again") from error
-    return made / "gguf" / f"{kind}.gguf", sha256
 
 
 def sampler_chain(block: Mapping[str, Any], seed: int, prompt: Sequence[int]) -> Any:

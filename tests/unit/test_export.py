@@ -104,7 +104,7 @@ def test_what_an_export_adds(bare: Path) -> None:
     gguf, one, last = found["gguf"], found["q4_k_m_generate"], found["release"]
     assert set(gguf.inputs) == {"base", "tokenizer", "train"} and not gguf.sources
     assert gguf.config["types"] == ["q8_0", "q4_k_m"], "best first, in whatever order a spec names them"
-    assert set(gguf.config) == {"model", "types", "base_weights", "llama_cpp"}
+    assert set(gguf.config) == {"model", "types", "base_weights", "llama_cpp", "licence"}
     assert set(one.inputs) == {"tokenizer", "gguf"} and one.config["backend"] == "llama_cpp"
     assert one.config["gguf"] == "q4_k_m" and one.config["sampling"] == found["generate"].config["sampling"]
     assert one.sources == found["generate"].sources
@@ -119,7 +119,11 @@ def test_what_an_export_adds(bare: Path) -> None:
 EDITS = [
     ("eval.gate", ("k: [1, 2]", "k: [1, 2]\n  gate: {min_effect: 0.2}"), {"compare", "release", "card"}),
     ("export.gate", ("[q4_k_m, q8_0]", "[q4_k_m, q8_0], gate: none"), {"release", "card"}),
-    ("export.licence", ("[q4_k_m, q8_0]", "[q4_k_m, q8_0], licence: MIT"), {"release", "card"}),
+    (
+        "export.licence",
+        ("[q4_k_m, q8_0]", "[q4_k_m, q8_0], licence: MIT"),
+        {"gguf", "q8_0_generate", "q8_0_score", "q4_k_m_generate", "q4_k_m_score", "release", "card"},
+    ),
     ("export.ollama", ("[q4_k_m, q8_0]", "[q4_k_m, q8_0], ollama: {num_ctx: 512}"), {"release", "card"}),
     ("export.dir", ("[q4_k_m, q8_0]", "[q4_k_m, q8_0], dir: /srv/models"), set[str]()),
     (
@@ -197,15 +201,16 @@ def test_what_an_export_needs(bare: Path) -> None:
     needs, made = Needs(plan), plan.experiments["v1"].roles
     gguf, answers = needs.of(made["gguf"]), needs.of(made["q4_k_m_generate"])
     merged = 2 * arch("32B").parameters
+    assert merged == gguf_bytes(arch("32B"), "bf16")
     assert gguf.gpu_memory == gguf.gpu_hours == 0
-    assert gguf.disk == gguf_bytes(arch("32B"), "q4_k_m") + 2 * merged
+    assert gguf.disk == 2 * merged, "merged weights beside the bf16 file made of them"
     assert answers.gpu_memory == pytest.approx(gguf_bytes(arch("32B"), "q4_k_m") + 1e9)
     assert answers.gpu_hours and answers.source == "stated rate"
     (line,) = (line for line, _ in PlanView(plan, {"v1"}).lines() if line.startswith("  gguf "))
-    assert line.endswith("[about 150.9 GB of disk]")
+    assert line.endswith("[about 131.1 GB of disk]")
     plan = write(bare, text.replace("gguf: [q4_k_m]", "gguf: [q4_k_m, f16]"))
     both = Needs(plan).of(plan.experiments["v1"].roles["gguf"]).disk
-    assert both == sum(gguf_bytes(arch("32B"), kind) for kind in ("q4_k_m", "f16")) + merged
+    assert both == pytest.approx(2 * merged + gguf_bytes(arch("32B"), "q4_k_m")), "all files, and the one they are of"
     plan = write(bare, gpu_spec("org/other").replace("gguf: []", "gguf: [q4_k_m]"))
     needs, made = Needs(plan), plan.experiments["v1"].roles
     assert needs.of(made["gguf"]).disk is None and needs.of(made["q4_k_m_generate"]).gpu_hours is None

@@ -20,6 +20,7 @@ Runs = dict[str, int]
 NOTHING: Runs = {}
 PUBLISH = {"publish": 1}
 CARD = {"card": 1, **PUBLISH}
+EXPORT = {"gguf": 1, "generate": 1, "score": 1, "release": 1, **CARD}
 COMPARE = {"compare": 1, **CARD}
 SCORE = {"score": 2, **COMPARE}
 GENERATE = {"generate": 2, **SCORE}
@@ -117,6 +118,7 @@ def newer_checker(root: Path) -> None:
 K = spec("k: [1, 2]", "k: [1]")
 PER_DEVICE = spec("per_device_train_batch_size: 8", "per_device_train_batch_size: 2")
 CHECKPOINTING = spec("gradient_checkpointing: false", "gradient_checkpointing: auto")
+EXPORTED = all_of(spec("gguf: []", "gguf: [q8_0]"), lambda root: (root / "templates/Modelfile.j2").touch())
 GPUS = all_of(spec("gpu: 0", "gpu: 4"), PER_DEVICE)
 GATE = "k: [1, 2]\n  gate: {min_effect: 0.2}"
 LIMITS = text(TEMPLATE, "## Limits", "## What this does not say")
@@ -133,8 +135,9 @@ EDITS = [
     Edit("the description", spec("the smallest", "the shortest"), NOTHING),
     # What is no part of any result.
     Edit("tracking", add("tracking: {wandb: {project: bbj}}"), NOTHING),
-    Edit("export.gguf", add("export: {gguf: [q8_0]}"), NOTHING),
-    Edit("export.ollama.num_ctx", add("export: {ollama: {num_ctx: 8192}}"), NOTHING),
+    Edit("export.ollama.num_ctx, of nothing", spec("gguf: []", "gguf: [], ollama: {num_ctx: 8192}"), NOTHING),
+    Edit("export.dir, of nothing", spec("gguf: []", "gguf: [], dir: /srv/models"), NOTHING),
+    Edit("export.gguf", EXPORTED, EXPORT),
     Edit("resources.gpu", spec("gpu: 0", "gpu: 1"), NOTHING),
     Edit("resources.gpu above the engine's", GPUS, CARD),
     Edit("resources.gpu above the engine's, and lora.r", all_of(GPUS, spec("r: 4", "r: 8")), TRAIN),

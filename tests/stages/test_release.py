@@ -6,7 +6,6 @@ only a whole run has: here it is one that agrees, or one that does not.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
@@ -50,15 +49,6 @@ def _other_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(models, "load_tokenizer", lambda stage, side: SimpleNamespace(eos_token="<|im_end|>"))
     monkeypatch.setitem(sys.modules, "bbjspec.stages.parity", SimpleNamespace(check=check))  # type: ignore[arg-type]
-    if importlib.util.find_spec("bbjspec.stages.modelfile") is None:
-        # Its own branch writes it: this one has the same signature.
-        def modelfile(
-            template: Path, shown: str, gguf: str, sampling: Any, num_ctx: int, stop: Any = (), licence: Any = None
-        ) -> str:
-            return f"FROM ./{gguf}\nPARAMETER num_ctx {num_ctx}\nLICENSE {licence}\n"
-
-        fake = SimpleNamespace(modelfile=modelfile)
-        monkeypatch.setitem(sys.modules, "bbjspec.stages.modelfile", fake)  # type: ignore[arg-type]
 
 
 class Site:
@@ -69,7 +59,6 @@ class Site:
         write_project(root / "project")
         self.project = root / "project"
         self.prompts = self.project / "eval/prompts/print.jsonl"
-        (self.project / "templates/Modelfile.j2").touch()
         self.base = scored(self.project / "base", self.prompts, NONE)
         self.tuned = scored(self.project / "tuned", self.prompts, ALL)
         self.compare = self.compared()
@@ -96,9 +85,6 @@ class Site:
         directory = self.project / "release"
         directory.mkdir(exist_ok=True)
         template = self.project / "templates/Modelfile.j2"
-        real = Path("templates/Modelfile.j2")
-        if real.is_file():
-            template.write_text(real.read_text())
         inputs = {"compare": self.compare, "gguf": gguf, "tokenizer": gguf, "base": gguf, "tuned_score": self.tuned}
         inputs |= {f"{kind}_score": path for kind, path in self.scores.items()}
         sources = {"prompts": [self.prompts], "template": [template]}

@@ -33,7 +33,6 @@ PER_TYPE = {"gguf": 1, "generate": 2, "score": 2, "release": 1, "card": 1}
 
 def write(root: Path, text: str = WITH) -> Plan:
     """The plan with `text` as v1's spec."""
-    (root / "templates/Modelfile.j2").touch()
     (root / "experiments/v1.yaml").write_text(text)
     plan = read_plan(root)
     assert plan.findings() == []
@@ -160,8 +159,11 @@ def test_an_edited_prompt_never_quantizes_again(bare: Path) -> None:
 
 def test_the_template_of_the_modelfile_must_be_there(bare: Path) -> None:
     write(bare)
-    (bare / "templates/Modelfile.j2").unlink()
+    template = bare / "templates/Modelfile.j2"
+    text = template.read_text()
+    template.unlink()
     (found,) = read_plan(bare).findings()
+    template.write_text(text)
     assert str(found) == "experiments/v1.yaml:22:16: export.gguf: templates/Modelfile.j2: no such file"
 
 

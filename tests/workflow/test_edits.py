@@ -118,7 +118,6 @@ def newer_checker(root: Path) -> None:
 K = spec("k: [1, 2]", "k: [1]")
 PER_DEVICE = spec("per_device_train_batch_size: 8", "per_device_train_batch_size: 2")
 CHECKPOINTING = spec("gradient_checkpointing: false", "gradient_checkpointing: auto")
-EXPORTED = all_of(spec("gguf: []", "gguf: [q8_0]"), lambda root: (root / "templates/Modelfile.j2").touch())
 GPUS = all_of(spec("gpu: 0", "gpu: 4"), PER_DEVICE)
 GATE = "k: [1, 2]\n  gate: {min_effect: 0.2}"
 LIMITS = text(TEMPLATE, "## Limits", "## What this does not say")
@@ -137,7 +136,7 @@ EDITS = [
     Edit("tracking", add("tracking: {wandb: {project: bbj}}"), NOTHING),
     Edit("export.ollama.num_ctx, of nothing", spec("gguf: []", "gguf: [], ollama: {num_ctx: 8192}"), NOTHING),
     Edit("export.dir, of nothing", spec("gguf: []", "gguf: [], dir: /srv/models"), NOTHING),
-    Edit("export.gguf", EXPORTED, EXPORT),
+    Edit("export.gguf", spec("gguf: []", "gguf: [q8_0]"), EXPORT),
     Edit("resources.gpu", spec("gpu: 0", "gpu: 1"), NOTHING),
     Edit("resources.gpu above the engine's", GPUS, CARD),
     Edit("resources.gpu above the engine's, and lora.r", all_of(GPUS, spec("r: 4", "r: 8")), TRAIN),

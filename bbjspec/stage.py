@@ -63,6 +63,7 @@ KINDS: dict[str, Kind] = {
         },
         gpu=True,
     ),
+    "gguf": Kind(1, ("gguf/", "gguf.json")),
     "generate": Kind(
         1,
         ("generations.jsonl",),
@@ -79,8 +80,6 @@ KINDS: dict[str, Kind] = {
         publish={"scores.jsonl": "scores.jsonl", "results.json": "eval_results.json"},
     ),
     "compare": Kind(2, ("comparison.json",), publish={"comparison.json": "comparison.json"}),
-    # Full weights are never published: what a release is made of is told by export.json.
-    "gguf": Kind(1, ("gguf/", "gguf.json")),
     "release": Kind(1, ("export.json", "release/"), publish={"export.json": "export.json", "release/": ""}),
     "card": Kind(2, ("MODEL_CARD.md",), publish={"MODEL_CARD.md": "MODEL_CARD.md"}),
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.digest import FileHashes, digest
+from bbjspec.exporting import MODELFILE, export_stages, types_of
 from bbjspec.publish import folder_document
 from bbjspec.references import generate_stage
 from bbjspec.references import told as told_of
@@ -46,7 +47,7 @@ class ExperimentPlan:
     @property
     def folders(self) -> tuple[str, ...]:
         """Where publishing places the base's answers and verdicts, the experiment's own results, those of the few-shot
-        baseline and of each reference, and the sides."""
+        baseline, of each reference and of each GGUF, and the sides."""
         folders = [self._baseline("base"), f"adapters/{self.name}", *self._beside]
         return (*folders, DATASET) if self.spec.data.publish else tuple(folders)
 
@@ -59,13 +60,23 @@ class ExperimentPlan:
         """What is generated and scored besides base and tuned model, by the folder that it is placed in."""
         places = {"few_shot": self._baseline("few_shot")} if self.spec.eval.few_shot else {}
         places |= {r.name: f"adapters/{self.name}/references/{r.name}" for r in self.spec.eval.references}
+        places |= {name: f"adapters/{self.name}/gguf/{name}" for name in self.spec.export.gguf}
         return {place: [self.roles[f"{who}_{kind}"] for kind in ("generate", "score")] for who, place in places.items()}
+
+    @property
+    def placed(self) -> dict[str, Any] | None:
+        """What the lock file remembers of the GGUFs that publishing placed, and where; None for a spec without."""
+        if not self.spec.export.gguf:
+            return None
+        return {"dir": self.spec.export.dir, "gguf": self.roles["gguf"].digest, "release": self.roles["release"].digest}
 
     @cached_property
     def publish_document(self) -> dict[str, Any]:
         """The `stage.json` of publishing."""
         role = self.roles
-        own = [role[r] for r in ("audit", "contamination", "train", "generate", "score", "compare", "card")]
+        own = [role[r] for r in ("audit", "contamination", "train", "generate", "score", "compare")]
+        own += [role["release"]] if "release" in role else []
+        own += [self.card]
         of_base, (baseline, adapter) = [role["base_generate"], role["base_score"]], self.folders[:2]
         sides = [role["split"]] if self.spec.data.publish else []
         beside = self._beside
@@ -75,6 +86,7 @@ class ExperimentPlan:
             "experiment": self.name,
             "description": " ".join(self.spec.description.split()),
             "parent": self.spec.extends,
+            "export": self.placed,
             "inputs": {
                 stage.digest: stage.directory
                 for stage in (*of_base, *own, *(s for stages in beside.values() for s in stages), *sides)
@@ -188,7 +200,14 @@ def compile_experiment(
         {"base": base_score, "tuned": score, "contamination": contamination}
         | {name: made for name, made in beside_scores.items() if name == "few_shot"},
     )
+    export: dict[str, Stage] = {}
+    if types_of(dump):
+        modelfile = make_source(root, find_files(root, [MODELFILE], shown, "export.gguf"), "bytes", hashes)
+        made = models | {"train": train, "score": score, "compare": compare}
+        export = export_stages(stage, dump, made, judging, source | {"modelfile": modelfile})
     told = {key: dump[key] for key in ("data", "lora", "training", "eval")} | {"model": held}
+    if export:  # where files are placed is told by the publisher
+        told["export"] = {key: dump["export"][key] for key in dump["export"] if key != "dir"} | {"gguf": types_of(dump)}
     told["data"] = {key: value for key, value in told["data"].items() if key != "publish"}
     told["eval"] = {key: value for key, value in told["eval"].items() if key != "compiler"} | {"compiler": judge}
     told["eval"]["references"] = [told_of(reference) for reference in dump["eval"]["references"]]
@@ -203,6 +222,7 @@ def compile_experiment(
             "tuned_score": score,
             "compare": compare,
             **references,
+            **({"release": export["release"]} if export else {}),
         },
         template=template,
     )
@@ -220,6 +240,7 @@ def compile_experiment(
         **{f"{name}_generate": made for name, made in beside.items()},
         **{f"{name}_score": made for name, made in beside_scores.items()},
         "compare": compare,
+        **export,
         "card": card,
     }
     return ExperimentPlan(name, spec, roles)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bbjspec.digest import FileHashes
 from bbjspec.errors import BadInput, EnvironmentLacks
+from bbjspec.placing import LINKED
 from bbjspec.plan import MEMO, read_plan
 from bbjspec.stage import KINDS
 from bbjspec.store import LOCK, MANIFEST, STAGE, read_json
@@ -57,7 +58,9 @@ def find(root: Path) -> list[Garbage]:
             elif entry.is_dir() and not entry.is_symlink() and not held(entry):
                 found += [_garbage(root, path, LEFTOVER) for path in _leftovers(entry)]
     found += [_garbage(root, path, LEFTOVER) for path in _scratch(root / "build")]
-    return found
+    linked = root / LINKED  # links: while one is there, the weights that it leads to take their room
+    there = sorted(linked.iterdir()) if linked.is_dir() and not linked.is_symlink() else []
+    return found + [_garbage(root, path, UNNEEDED) for path in there if path.name not in plan.experiments]
 
 
 def forgotten(root: Path) -> list[str]:

@@ -23,11 +23,18 @@ _SECTION = {
     "tokenizer": {"base": "model.base", "revision": "model.revision"},
     "base": {"base": "model.base", "revision": "model.revision"},
     "split": {"max_length": "training.max_length", "": "data."},
-    "generate": {"sampling": "eval.sampling", "few_shot": "eval.few_shot"},
+    "generate": {"sampling": "eval.sampling", "few_shot": "eval.few_shot", "gguf": "export.gguf"},
     "score": {"compiler": "eval.compiler", "k": "eval.k", "n": "eval.sampling.n"},
     "compare": {"gate": "eval.gate", "k": "eval.k"},
+    "gguf": {"model": "model", "types": "export.gguf", "": "export."},
+    "release": {"types": "export.gguf", "sampling": "eval.sampling", "": "export."},
 }
-_WORDS = {"builtin_version": "the embedded checker's version", "recipe": "the embedded model's recipe"}
+_WORDS = {
+    "builtin_version": "the embedded checker's version",
+    "recipe": "the embedded model's recipe",
+    "llama_cpp": "llama-cpp-python's version",
+    "margin": "the margin of non-inferiority",
+}
 _VIEWED = {"input": "a prompt", "checks": "a prompt or its checks", "leakage": "a prompt or its reference"}
 
 

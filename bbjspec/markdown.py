@@ -10,7 +10,12 @@ from typing import Any
 
 from bbjspec.errors import BadInput, Finding
 
-TOKENS = ("@EXPERIMENT@", "@DESCRIPTION@", "@PARENT@")  # the publisher puts the experiment's own words in their place
+TOKENS = (
+    "@EXPERIMENT@",
+    "@EXPORT_DIR@",
+    "@DESCRIPTION@",
+    "@PARENT@",
+)  # the publisher puts the experiment's own words in their place
 MAX_LINES = 40  # of one piece of text
 MAX_COLUMNS = 160
 

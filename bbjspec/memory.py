@@ -18,6 +18,15 @@ HEAD_CHUNK_TOKENS = 1024  # the fused head makes logits of so many tokens at a t
 PROMPT_TOKENS = 256  # a prompt of the suite with its system message, rounded up
 OPTIMIZER_BYTES = {"adamw_torch": 8, "adamw_torch_fused": 8, "paged_adamw_32bit": 8, "paged_adamw_8bit": 2}
 
+# Bits a weight of a block takes, mixed types by their mean over Qwen2.5's shapes: llama.cpp's blocks hold, say, 256
+# weights of Q4_K in 144 bytes, and Q4_K_M has half of attn_v and ffn_down in Q6_K.
+GGUF_BITS = {
+    "f32": 32, "bf16": 16, "f16": 16, "q8_0": 8.5, "q6_k": 6.5625, "q5_k_m": 5.66, "q5_k_s": 5.5, "q5_1": 6,
+    "q5_0": 5.5, "q4_k_m": 4.81, "q4_k_s": 4.54, "q4_1": 5, "q4_0": 4.5, "iq4_nl": 4.5, "iq4_xs": 4.27, "q3_k_l": 4.17,
+    "q3_k_m": 3.84, "q3_k_s": 3.44, "q2_k": 2.93,
+}  # fmt: skip
+GGUF_HEAD_BITS = 6.5625  # of the head, which is the embedding where the two are tied: Q6_K, or the type's where more
+
 _WIDTH = {"bfloat16": 2, "float16": 2, "float32": 4}
 _SHORTEST = 256  # a max_length below this is no advice: it would leave out most rows
 _LOWEST_RANK = 8
@@ -48,6 +57,13 @@ def weight_bytes(arch: Architecture, model: Values) -> float:
         return arch.parameters * width
     bits = 4 + (8 / 64 + 32 / (64 * 256) if model["bnb_4bit_use_double_quant"] else 32 / 64)
     return arch.linear_parameters * bits / 8 + (arch.parameters - arch.linear_parameters) * width
+
+
+def gguf_bytes(arch: Architecture, kind: str) -> float:
+    """A GGUF file of that type; its vocabulary, some MB, is left out."""
+    head = arch.vocabulary * arch.hidden
+    bits = GGUF_BITS[kind]
+    return ((arch.parameters - head) * bits + head * max(bits, GGUF_HEAD_BITS)) / 8
 
 
 def lora_parameters(arch: Architecture, lora: Values) -> int:

@@ -18,6 +18,7 @@ from bbjspec.memory import (
     OPTIMIZER_BYTES,
     OVERHEAD_BYTES,
     generation_memory,
+    gguf_bytes,
     lora_parameters,
     recomputes,
     training_memory,
@@ -33,6 +34,7 @@ PEAK_FLOPS = 989e12  # bfloat16, dense, of an H100 SXM
 TRAINING_SHARE = 0.30  # of that peak; 32B with checkpointing: 1,500 tokens/s
 BANDWIDTH = 3.35e12  # bytes/s of an H100 SXM
 GENERATION_SHARE = 0.10  # of the bandwidth bound, with bitsandbytes kernels and transformers' loop
+GGUF_SHARE = 0.30  # of the bandwidth bound, by llama.cpp's own kernels, one answer at a time
 STEPS_PER_S = 25.0  # what transformers' own loop reaches at best
 ANSWER_SHARE = 1 / 3  # of max_new_tokens that a mean answer takes
 BYTES_PER_TOKEN = 4  # of a dataset's JSON, when no split has counted
@@ -68,8 +70,18 @@ class Needs:
 
     def of(self, stage: Stage) -> Need:
         """What the stage needs while it runs and leaves behind. Kinds that need next to nothing have a plain Need."""
-        estimate = {"train": self._train, "generate": self._generate, "base": self._base}.get(stage.kind)
+        kinds = {"train": self._train, "generate": self._generate, "base": self._base, "gguf": self._gguf}
+        estimate = kinds.get(stage.kind)
         return estimate(stage) if estimate else Need()
+
+    def _gguf(self, stage: Stage) -> Need:
+        """At the peak: the merged weights beside the bf16 file made of them, or that file beside all others."""
+        arch = architecture(stage.config["model"]["base"], self._plan.root)
+        if arch is None:
+            return Need(disk=None)
+        source, types = gguf_bytes(arch, "bf16"), stage.config["types"]
+        made = sum(gguf_bytes(arch, kind) for kind in types if kind != "bf16")
+        return Need(disk=source + max(source, made))
 
     def _base(self, stage: Stage) -> Need:
         arch, base = architecture(stage.config["base"], self._plan.root), stage.config["base"]
@@ -126,14 +138,20 @@ class Needs:
         return tokens, tokens * BYTES_PER_TOKEN + samples * 1200  # a row repeats its sampling block
 
     def _reference(self, stage: Stage) -> Need:
-        """A server needs nothing here; a GGUF on the GPU is as large as its file, and nobody has measured its rate."""
-        disk = self._answers(stage)[1]
+        """A server needs nothing here; a GGUF on the GPU is as large as its file, which every token reads."""
+        tokens, disk = self._answers(stage)
         if stage.config["backend"] == "openai":
             return Need(disk=disk, source="on a server")
         if not stage.resources.get("gpu"):
             return Need(disk=disk, source="on the CPU")
-        size = sum((self._plan.root / name).stat().st_size for name in stage.sources["gguf"].files)
-        return Need(size + OVERHEAD_BYTES, None, disk, "no rate of a GGUF is known")
+        if "gguf" in stage.inputs:
+            arch = architecture(stage.config["base"], self._plan.root)
+            if arch is None:
+                return Need(None, None, disk, "unknown base")
+            size = gguf_bytes(arch, stage.config["gguf"])
+        else:
+            size = float(sum((self._plan.root / name).stat().st_size for name in stage.sources["gguf"].files))
+        return Need(size + OVERHEAD_BYTES, tokens * size / (GGUF_SHARE * BANDWIDTH) / 3600, disk, "stated rate")
 
     def _unknown(self, stage: Stage) -> Need:
         if not stage.resources.get("gpu"):

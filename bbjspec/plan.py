@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from bbjspec.digest import FileHashes
 from bbjspec.errors import BadInput, BbjspecError, Finding
@@ -57,16 +58,32 @@ class Plan:
         return self._states[stage.digest]
 
     def experiment_state(self, experiment: ExperimentPlan) -> str:
-        """`published` (nothing to do), `outdated` (only bbjspec changed since), or `to run`."""
+        """`published` (nothing to do), `outdated` (only bbjspec changed since), or `to run`.
+
+        A card is published with what its release placed: GGUFs that go elsewhere now are placed anew.
+        """
         digest, lineage = self.published.cards.get(experiment.name, ("", ""))
         sides = self.published.locks.get(DATASET, {}).get("stages", {})
         if experiment.spec.data.publish and experiment.roles["split"].digest not in sides:
             return "to run"
         if digest == experiment.card.digest:
-            return "published"
+            return "to run" if self.places_ggufs(experiment) else "published"
         if lineage == experiment.card.lineage and not self.refresh:
             return "outdated"
         return "to run"
+
+    def places_ggufs(self, experiment: ExperimentPlan) -> bool:
+        """Whether publishing places GGUFs that it has not placed before, by the lock file: on a fresh clone, which has
+        none, nothing is converted again for an edit of the card alone."""
+        return experiment.placed is not None and self.published.placed.get(experiment.name) != experiment.placed
+
+    def publishing(self, experiment: ExperimentPlan) -> dict[str, Any]:
+        """The `stage.json` of publishing, with all stages that must be whole before."""
+        document = experiment.publish_document
+        if not self.places_ggufs(experiment):
+            return document
+        gguf = experiment.roles["gguf"]
+        return {**document, "inputs": {**document["inputs"], gguf.digest: gguf.directory}}
 
     def inputs(self, stage: Stage) -> list[Stage]:
         """The upstream stages that must be there before `stage` runs: none when it is whole or published itself."""
@@ -87,7 +104,7 @@ class Plan:
             yield stage
 
         # Publishing copies what each stage made, so each must be there, not only the card.
-        for made in experiment.publish_document["inputs"]:
+        for made in self.publishing(experiment)["inputs"]:
             yield from visit(self.stages[made])
 
 

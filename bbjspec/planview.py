@@ -15,7 +15,7 @@ from bbjspec.plan import Plan
 from bbjspec.why import ExperimentReport, StageReport, report
 
 _STYLES = {"to run": "yellow", "running": "cyan", "failed": "red", "outdated": "magenta", "not needed": "dim"}
-_HEAVY = ("train", "generate", "base")
+_HEAVY = ("train", "generate", "base", "gguf")
 
 
 class PlanView:

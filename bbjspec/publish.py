@@ -1,5 +1,5 @@
 """What is published: `adapters/<experiment>/`, `eval/baselines/<base>/<digest>/` and the sides of the reference
-experiment in `dataset/`, each folder vouched for by its `lock.json`.
+experiment in `dataset/`, each folder vouched for by its `lock.json`. GGUFs are placed beside it (`placing.py`).
 
 The repository is the cache of record: on a fresh clone the plan takes a published stage for done when its digest is the
 one that it needs, and `run` copies its files back into `build/` when a later stage wants them.
@@ -17,6 +17,7 @@ from typing import Any
 from bbjspec.digest import FileHashes, sha256_file
 from bbjspec.errors import BadInput, EnvironmentLacks, Finding, StageFailed
 from bbjspec.parent import compare_with_parent
+from bbjspec.placing import place_ggufs, place_of
 from bbjspec.stage import KINDS, Stage
 from bbjspec.store import MANIFEST, is_whole, read_json, stage_document, write_json
 
@@ -77,6 +78,7 @@ class Published:
 
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)  # digest -> {file: {path, sha256, group}}
     cards: dict[str, tuple[str, str]] = field(default_factory=dict)  # experiment -> (card digest, card lineage)
+    placed: dict[str, Any] = field(default_factory=dict)  # experiment -> what its lock remembers of placed GGUFs
     bad: dict[str, list[Finding]] = field(default_factory=dict)  # folder -> all that is wrong with it
     locks: dict[str, dict[str, Any]] = field(default_factory=dict)  # folder -> its lock file, good or not
 
@@ -87,6 +89,7 @@ class Published:
         places = (
             f"adapters/*/{LOCKFILE}",
             f"adapters/*/references/*/{LOCKFILE}",
+            f"adapters/*/gguf/*/{LOCKFILE}",
             f"eval/baselines/*/*/{LOCKFILE}",
             f"dataset/{LOCKFILE}",
         )
@@ -128,6 +131,8 @@ class Published:
         self.locks[folder] = document
         if placed and not wrong:
             self.cards[lock.parent.name] = placed
+            export = document.get("export")
+            self.placed[lock.parent.name] = export if isinstance(export, dict) else None
         return list(wrong.values())
 
 
@@ -165,18 +170,24 @@ def folder_document(folder: str, stages: Sequence[Stage], card: Stage | None) ->
 
 def run(root: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
     """Place an experiment's results. The lock file goes first and comes back last: without it nothing is published."""
-    tokens = {"@EXPERIMENT@": document["experiment"], "@DESCRIPTION@": document["description"]}
+    name, export = document["experiment"], document.get("export")
+    tokens = {"@EXPERIMENT@": name, "@EXPORT_DIR@": place_of(name, export), "@DESCRIPTION@": document["description"]}
+    if export:
+        place_ggufs(root, name, export, log)
     for folder in document["folders"]:
         said, comparison = _with_parent(root, document, folder)
         # The parent's paragraph comes first: a description may hold any text, its token too.
         parent = {"@PARENT@\n\n": f"{said}\n\n" if said else "", "@PARENT@": said}
-        _place(root, root / folder["folder"], folder, parent | tokens, comparison)
+        remembered = {"export": export} if export and folder["card"] else {}
+        _place(root, root / folder["folder"], folder, parent | tokens, comparison, remembered)
         log.info("placed %s", folder["folder"])
     placed = {folder["folder"] for folder in document["folders"]}
-    for lock in sorted(root.glob(f"adapters/{document['experiment']}/references/*/{LOCKFILE}")):
+    for lock in sorted(
+        lock for kind in ("references", "gguf") for lock in root.glob(f"adapters/{name}/{kind}/*/{LOCKFILE}")
+    ):
         if lock.parent.relative_to(root).as_posix() not in placed:
             _remove(lock)
-            log.info("removed references/%s: the spec no longer names it", lock.parent.name)
+            log.info("removed %s/%s: the spec no longer names it", lock.parent.parent.name, lock.parent.name)
 
 
 def _remove(lock: Path) -> None:
@@ -207,6 +218,7 @@ def _place(
     folder: Mapping[str, Any],
     tokens: Mapping[str, str],
     comparison: Mapping[str, Any] | None,
+    remembered: Mapping[str, Any],
 ) -> None:
     target.mkdir(parents=True, exist_ok=True)
     lock = target / LOCKFILE
@@ -220,9 +232,7 @@ def _place(
             raise StageFailed(f"{stage['kind']} {stage['digest']} is not whole; run again")
         manifest = read_json(source / MANIFEST)
         placed: dict[str, str] = {}
-        for file, name in KINDS[stage["kind"]].publish.items():
-            if file not in manifest["files"]:
-                continue  # an adopted stage may lack a record
+        for file, name in _names(KINDS[stage["kind"]].publish, manifest["files"]):
             _copy(source / file, target / name, tokens if name.endswith(".md") else {})
             files[name] = sha256_file(target / name)
             placed[file] = name
@@ -240,7 +250,20 @@ def _place(
             if is_plain_name(name):
                 (target / name).unlink(missing_ok=True)
     vouched = {"card": folder["card"], "stages": stages, "files": files, "recipes": folder.get("recipes", {})}
-    write_json(lock, {"schema_version": 1, **vouched})
+    write_json(lock, {"schema_version": 1, **vouched, **remembered})
+
+
+def _names(publish: Mapping[str, str], made: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """(file, its name where it is published) of what a stage made. An adopted stage may lack a record."""
+    for file in made:
+        if file in publish:
+            yield file, publish[file]
+        else:
+            yield from (
+                (file, name + file.removeprefix(of))
+                for of, name in publish.items()
+                if of.endswith("/") and file.startswith(of)
+            )
 
 
 def _copy(source: Path, target: Path, tokens: Mapping[str, str]) -> None:

@@ -34,7 +34,8 @@ def generate_stage(
         }
         own = {**resources, "gpu": 0, "server": server}
         return Stage("generate", {**config, "sampling": sampling}, {}, sources, own)
-    config = {"backend": "llama_cpp", "base": base, "gguf_sha256": sources["gguf"].sha256, "llama_cpp": _llama_cpp()}
+    llama_cpp = llama_cpp_version("eval.references: a GGUF")
+    config = {"backend": "llama_cpp", "base": base, "gguf_sha256": sources["gguf"].sha256, "llama_cpp": llama_cpp}
     return Stage("generate", {**config, "sampling": sampling}, {"tokenizer": tokenizer}, sources, resources)
 
 
@@ -43,10 +44,9 @@ def told(reference: Mapping[str, Any]) -> dict[str, Any]:
     return {key: reference[key] for key in ("name", "model", "digest", "gguf") if key in reference}
 
 
-def _llama_cpp() -> str:
+def llama_cpp_version(who: str) -> str:
+    """The version of llama-cpp-python that is installed. Raises EnvironmentLacks, as `who` needs it, without one."""
     try:
         return metadata.version("llama_cpp_python")
     except metadata.PackageNotFoundError as error:
-        raise EnvironmentLacks(
-            "eval.references: a GGUF needs llama-cpp-python; pip install llama-cpp-python"
-        ) from error
+        raise EnvironmentLacks(f"{who} needs llama-cpp-python; pip install llama-cpp-python") from error

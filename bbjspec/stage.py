@@ -26,7 +26,8 @@ class Kind:
     `version` is part of the digest: it changes when the stage's code makes other bytes from the same input.
     `outputs` are files that a rerun reproduces byte for byte on one machine; `records` are files that say how, when
     and where it went (times, host, library versions), equally kept but never the same twice. A name that ends in `/`
-    is a folder whose every file counts. `publish` maps outputs to their names under `adapters/<experiment>/`. Stages
+    is a folder whose every file counts. `publish` maps outputs to their names under `adapters/<experiment>/`, a folder
+    to what stands before its files' names there. Stages
     with `gpu` take the machine's one GPU slot: engines run them one at a time, on the CPU too.
     """
 
@@ -79,6 +80,7 @@ KINDS: dict[str, Kind] = {
         publish={"scores.jsonl": "scores.jsonl", "results.json": "eval_results.json"},
     ),
     "compare": Kind(2, ("comparison.json",), publish={"comparison.json": "comparison.json"}),
+    "release": Kind(1, ("export.json", "release/"), publish={"export.json": "export.json", "release/": ""}),
     "card": Kind(2, ("MODEL_CARD.md",), publish={"MODEL_CARD.md": "MODEL_CARD.md"}),
 }
 

@@ -177,9 +177,16 @@ def _why_published_again(plan: Plan, experiment: ExperimentPlan) -> str:
     lock = f"{experiment.folders[1]}/{LOCKFILE}"
     if not digest:
         return f"{lock} is not there yet"
+    if digest == experiment.card.digest and plan.places_ggufs(experiment):
+        before = (plan.published.placed.get(experiment.name) or {}).get("dir")
+        return f"export.dir {_value(before)} → {_value(experiment.spec.export.dir)}"
     if lineage == experiment.card.lineage:
         return f"{lock} names a card of another version of bbjspec, and a refresh is asked for"
     return f"{lock} names another card"
+
+
+def _value(path: str | None) -> str:
+    return "null" if path is None else path
 
 
 def _and(words: list[str]) -> str:

@@ -105,7 +105,7 @@ class Workflow:
 
     def published_stages(self, experiment: ExperimentPlan) -> list[Stage]:
         """The stages whose files publishing this experiment places."""
-        return [self.plan.stages[digest] for digest in experiment.publish_document["inputs"]]
+        return [self.plan.stages[digest] for digest in self.plan.publishing(experiment)["inputs"]]
 
     def start(self) -> None:
         """What the Snakefile does before the first job: `prepare`, without frames when it fails."""
@@ -121,7 +121,7 @@ class Workflow:
                 store.prepare(self.root, stage, self.plan.published.stages.get(stage.digest))
             store.write_json(
                 self.root / experiment.publish_directory / store.STAGE,
-                experiment.publish_document,
+                self.plan.publishing(experiment),
             )
 
     def _drop_stale_markers(self) -> None:

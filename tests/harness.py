@@ -36,6 +36,7 @@ eval:
   compiler: {name: builtin}
   sampling: {n: 2, max_new_tokens: 12, batch_size: 24}
   k: [1, 2]
+export: {gguf: []}
 resources: {gpu: 0}
 """
 

@@ -22,7 +22,8 @@ def make_whole(root: Path, stage: Stage) -> Path:
         return directory
     store.prepare(root, stage)
     kind = KINDS[stage.kind]
-    published = [name for name in kind.publish if any(name.startswith(f) for f in kind.outputs if f.endswith("/"))]
+    folders = [name for name in kind.outputs if name.endswith("/")]
+    published = [name for name in kind.publish if name not in folders and name.startswith(tuple(folders))]
     plain = [name if not name.endswith("/") else f"{name}file" for name in (*kind.outputs, *kind.records)]
     for name in {*plain, *published}:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)

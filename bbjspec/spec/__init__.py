@@ -102,6 +102,13 @@ class Experiment(Section):
                 "export.base_weights",
                 "model.load_in_4bit",
             )
+        for at, reference in enumerate(self.eval.references):
+            if reference.name in export.gguf:
+                raise conflict(
+                    f"{reference.name} is what the plan calls the GGUF of that type; write another name",
+                    f"eval.references.{at}.name",
+                    "export.gguf",
+                )
         return self
 
 

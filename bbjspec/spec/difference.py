@@ -11,7 +11,7 @@ from bbjspec.spec.training import EXECUTION
 # What each experiment says of itself; the rest is what it does.
 _OWN = ("extends", "description")
 _HYPERPARAMETERS = ("lora", "training")
-_NO_RESULT = ("tracking", "resources", *(f"training.{field}" for field in EXECUTION))
+_NO_RESULT = ("tracking", "resources", "export.dir", *(f"training.{field}" for field in EXECUTION))
 _SAID = " (changes no result)"
 
 UNTOLD = "data and hyperparameters changed at once: which effect is which will not be known"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from pathlib import PurePosixPath
+from typing import Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -30,6 +32,7 @@ GgufType = Literal[
     "q3_k_s",
     "q2_k",
 ]
+TYPES: tuple[str, ...] = get_args(GgufType)
 
 
 class OllamaSpec(Section):
@@ -43,6 +46,11 @@ class OllamaSpec(Section):
         json_schema_extra=told(
             unit="tokens", why="Ollama's own default, and twice the longest row that is trained on."
         ),
+    )
+    create: bool = Field(
+        False,
+        description="Create the released models in this machine's Ollama, and ask each of them something.",
+        json_schema_extra=told(why="It needs Ollama to run here; without it the card has the commands."),
     )
 
 
@@ -64,12 +72,34 @@ class ExportSpec(Section):
             why="Loses nothing before the GGUF's own quantization; right for unquantized bases too."
         ),
     )
-    gate: Literal["pass", "provisional"] = Field(
+    gate: Literal["pass", "provisional", "none"] = Field(
         "pass",
-        description="The verdict that a release needs; provisional: a PASS by the embedded checker will do.",
+        description="The verdict that a release needs; provisional: a PASS by the embedded checker will do; none: any.",
         json_schema_extra=told(why="The embedded checker agrees with itself, not necessarily with BBj."),
     )
     ollama: OllamaSpec = Field(default_factory=OllamaSpec, description="Serving by Ollama.")
+    dir: str | None = Field(
+        None,
+        min_length=1,
+        description="Where released GGUFs and Modelfiles go, in a folder of the experiment's name; may be anywhere.",
+        json_schema_extra=told(why="null: build/export/, as links, which take no room. It is no part of a result."),
+    )
+    licence: str | None = Field(
+        None,
+        min_length=1,
+        description="The licence that GGUF and Modelfile name, such as Apache-2.0.",
+        json_schema_extra=told(why="Nobody but the team can say it; null names none."),
+    )
+
+    @field_validator("dir")
+    @classmethod
+    def _not_published(cls, path: str | None) -> str | None:
+        parts = PurePosixPath(path or "").parts
+        if parts[:1] == ("adapters",):
+            raise ValueError("adapters/ is committed, and full weights are not; name a folder elsewhere")
+        if path is not None and not re.fullmatch(r"~?[\w./+-]+", path):
+            raise ValueError("letters, digits, “.”, “_”, “+”, “-” and “/” are meant: the card's commands name it")
+        return path
 
     @field_validator("gguf")
     @classmethod

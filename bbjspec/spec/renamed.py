@@ -76,6 +76,8 @@ RENAMED: dict[str, tuple[str, str]] = {
     "quantization": ("llama.cpp's", "export.gguf"),
     "context_length": ("Ollama's", "export.ollama.num_ctx"),
     "n_ctx": ("llama.cpp's", "export.ollama.num_ctx"),
+    "license": ("Ollama's", "export.licence"),
+    "export_dir": (_FACTORY, "export.dir"),
     "dataset_path": ("other tools'", "data.path"),
     "lr": ("other tools'", "training.learning_rate"),
     "epochs": ("other tools'", "training.num_train_epochs"),

@@ -1,9 +1,9 @@
 """Stage `card`: MODEL_CARD.md, made of the other stages' JSON and the builtin checker's recorded agreement.
 
-Config: spec. Inputs: audit, contamination, train, base_score, tuned_score, compare, and a score stage for each of the
-spec's references, which decide nothing. Source: template. The card does not know its experiment: `@EXPERIMENT@`,
-`@DESCRIPTION@` and `@PARENT@` stand where the publisher writes name, description and what came of the comparison with
-the parent.
+Config: spec. Inputs: audit, contamination, train, base_score, tuned_score, compare, release where GGUFs are made, and a
+score stage for each of the spec's references, which decide nothing. Source: template. The card does not know its
+experiment: `@EXPERIMENT@`, `@DESCRIPTION@`, `@PARENT@` and `@EXPORT_DIR@` stand where the publisher writes name,
+description, what came of the comparison with the parent, and where GGUFs are placed.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "plain": cardtext.plain,
     "interval": cardtext.interval,
     "count": cardtext.count,
+    "size": cardtext.size,
     "python": repr,
 }
 
@@ -46,9 +47,12 @@ def context(stage: StageRun) -> dict[str, Any]:
     base, tuned = (_read(stage, role, "results.json") for role in ("base_score", "tuned_score"))
     spec = stage.config["spec"]
     source = source_of(str(spec["model"]["base"]))
+    release = _read(stage, "release", "export.json") if "release" in stage.inputs else None
     return {
         "metadata": metadata(spec, comparison),
         "verdict": cardtext.verdict_sentence(comparison),
+        "release": release,
+        "export": cardtext.release_sentence(release) if release else None,
         "gain": cardtext.gain_sentence(comparison["formatting"]),
         "spec": spec,
         "base_name": shown_base(spec["model"]["base"]),

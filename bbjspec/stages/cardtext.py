@@ -34,6 +34,29 @@ def count(value: float | None) -> str:
     return "n/a" if value is None else f"{value:,.0f}"
 
 
+def size(value: float) -> str:
+    """Bytes as `19.8 GB` or `4.1 MB` (decimal, as disks are sold)."""
+    return f"{value / 1e9:,.1f} GB" if value >= 1e9 else f"{value / 1e6:,.1f} MB"
+
+
+def release_sentence(release: Mapping[str, Any]) -> str:
+    """What is released of the GGUFs, what is withheld and why, and which verdict was not waited for."""
+    types = release["types"]
+    if not release["released"]:
+        reasons = {entry["reason"] for entry in types.values()}
+        why = release["withheld"] if len(reasons) > 1 or release["withheld"] in reasons else reasons.pop()
+        said = f"Export: **withheld**, there is no Modelfile: {why}."
+    else:
+        said = f"Export: {', '.join(name for name in types if types[name]['released'])} released."
+        kept = [f"{name} ({entry['reason']})" for name, entry in types.items() if not entry["released"]]
+        said += f" Withheld: {'; '.join(kept)}." if kept else ""
+    if release["gate"] == "provisional":
+        said += " `export.gate: provisional`: a PASS by the builtin checker alone is enough for it."
+    elif release["gate"] == "none":
+        said += f" **`export.gate: none`: no verdict is waited for; the gate says {release['decision']}.**"
+    return said
+
+
 def verdict_sentence(comparison: Mapping[str, Any]) -> str:
     """The card's first sentence: what was decided, by how much, on how much, and who judged.
 

@@ -20,7 +20,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STAGES = Path(__file__).with_name("stages.json")
 DIGESTS = Path(__file__).with_name("digests.json")
 # They move results and name them, and make none; `digest` and `sources` count.
-MACHINERY = {"bbjspec", "bbjspec.errors", "bbjspec.stage", "bbjspec.store", "bbjspec.publish", "bbjspec.parent"}
+MACHINERY = {
+    *("bbjspec", "bbjspec.errors", "bbjspec.stage", "bbjspec.store", "bbjspec.publish", "bbjspec.parent"),
+    "bbjspec.placing",
+}
 
 
 def file_of(module: str, root: Path = REPOSITORY) -> Path | None:
@@ -100,6 +103,7 @@ def digests() -> dict[str, dict[str, str]]:
             "dataset/sample.jsonl": row,
             "dataset/dataset.jsonl": row,
             "templates/MODEL_CARD.md.j2": "card",
+            "templates/Modelfile.j2": "FROM",
             **{
                 f"eval/prompts/{tier}/{tier}.jsonl": json.dumps({**prompt, "id": f"t/{tier}", "checks": checks})
                 for tier in ("syntax", "factual", "general", "realistic", "starter")

@@ -151,7 +151,7 @@ def test_what_they_need(referring: Path) -> None:
     needs, roles = Needs(plan), plan.experiments["v1"].roles
     server, file = needs.of(roles["floats_generate"]), needs.of(roles["q4_generate"])
     assert (server.gpu_memory, server.gpu_hours, server.source) == (0, 0, "on a server")
-    assert file.gpu_memory and file.gpu_hours is None
+    assert file.gpu_memory and file.gpu_hours and file.source == "stated rate"
 
 
 def test_publishing_survives_a_lock_of_a_reference_that_is_none(referring: Path) -> None:

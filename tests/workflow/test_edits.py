@@ -20,6 +20,7 @@ Runs = dict[str, int]
 NOTHING: Runs = {}
 PUBLISH = {"publish": 1}
 CARD = {"card": 1, **PUBLISH}
+EXPORT = {"gguf": 1, "generate": 1, "score": 1, "release": 1, **CARD}
 COMPARE = {"compare": 1, **CARD}
 SCORE = {"score": 2, **COMPARE}
 GENERATE = {"generate": 2, **SCORE}
@@ -133,8 +134,9 @@ EDITS = [
     Edit("the description", spec("the smallest", "the shortest"), NOTHING),
     # What is no part of any result.
     Edit("tracking", add("tracking: {wandb: {project: bbj}}"), NOTHING),
-    Edit("export.gguf", add("export: {gguf: [q8_0]}"), NOTHING),
-    Edit("export.ollama.num_ctx", add("export: {ollama: {num_ctx: 8192}}"), NOTHING),
+    Edit("export.ollama.num_ctx, of nothing", spec("gguf: []", "gguf: [], ollama: {num_ctx: 8192}"), NOTHING),
+    Edit("export.dir, of nothing", spec("gguf: []", "gguf: [], dir: /srv/models"), NOTHING),
+    Edit("export.gguf", spec("gguf: []", "gguf: [q8_0]"), EXPORT),
     Edit("resources.gpu", spec("gpu: 0", "gpu: 1"), NOTHING),
     Edit("resources.gpu above the engine's", GPUS, CARD),
     Edit("resources.gpu above the engine's, and lora.r", all_of(GPUS, spec("r: 4", "r: 8")), TRAIN),

@@ -29,9 +29,8 @@ from bbjspec.spec.eval import SamplingSpec
 from bbjspec.spec.export import ExportSpec
 from bbjspec.stage import StageRun
 from bbjspec.stages import converter, gguf
-from tests.stages import merge_shim, tiny
+from tests.stages import tiny
 
-merge_shim.install()
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOG = logging.getLogger("test")
 TYPES = ["f16", "q8_0", "q4_k_m"]

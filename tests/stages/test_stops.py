@@ -169,8 +169,6 @@ def descendants(pid: int) -> list[int]:
 def test_two_processes_end_with_their_parent_and_save_when_a_cluster_asks(built: Path, tmp_path: Path) -> None:
     two = {"processes": 2, "training": tiny.RUN | {"per_device_train_batch_size": 2}}
     whole: dict[str, Any] = {"lora": {"lora_dropout": 0.0}, "max_steps": 30, "save_steps": 2, "eval_steps": 2}
-    # As many rows as fill whole steps: where they do not, two processes see some rows twice in an epoch.
-    whole["split"] = tiny.split(tmp_path, "rows", map(tiny.chat, range(16)), [tiny.chat(50)], built / "tokenizer")
     path = tiny.planned(built, tmp_path, resources=two, **whole)
     work = path.parent / "work"
 

@@ -154,7 +154,7 @@ def test_what_the_hub_refuses_is_one_line_each(files: Path, tmp_path: Path) -> N
             process = asking(path.parents[3], endpoint, path, **more)
             asked.append((process, path, code, f"{base} at {revision}: {why}"))
         for process, path, code, line in asked:
-            out, said = process.communicate(timeout=120)
+            out, said = process.communicate(timeout=300)
             name = f"tokenizer {path.parent.name[:8]}"
             assert said.splitlines() == [f"{name}: starts", f"{name}: {line}"]
             assert (process.returncode, out) == (code, "")
@@ -176,9 +176,9 @@ def test_a_model_of_the_hub_is_trained_on_without_it_and_named_by_its_commit(
     paths = [store.prepare(tmp_path, stage) for stage in (tokenizer, base, train)]
     with serving(files) as endpoint:
         process = asking(tmp_path, endpoint, *paths[:2])
-        assert process.wait(120) == 0, process.communicate()[1]
+        assert process.wait(300) == 0, process.communicate()[1]
     process = asking(tmp_path, endpoint, paths[2])  # nobody is there any more
-    said = process.communicate(timeout=120)[1]
+    said = process.communicate(timeout=300)[1]
     assert process.returncode == 0 and "Traceback" not in said, said
     made = json.loads((tmp_path / base.directory / "model.json").read_text())
     assert (made["base"], made["revision"], made["source"]) == ("org/pico", COMMIT, "hub")
@@ -192,14 +192,14 @@ def test_a_model_of_the_hub_is_trained_on_without_it_and_named_by_its_commit(
     shutil.rmtree(tmp_path / "home")
     (tmp_path / train.directory / store.MANIFEST).unlink()
     process = asking(tmp_path, endpoint, paths[2])
-    said = process.communicate(timeout=120)[1]
+    said = process.communicate(timeout=300)[1]
     line = f"org/pico at {COMMIT}: " + NOT_CACHED.format(base="org/pico", revision=COMMIT)
     assert process.returncode == 3 and said.splitlines()[-1].endswith(line), said
 
 
 def test_where_nobody_answers(unreachable: tuple[Path, subprocess.Popen[str]]) -> None:
     path, process = unreachable
-    said = process.communicate(timeout=120)[1].splitlines()
+    said = process.communicate(timeout=300)[1].splitlines()
     why = NOT_CACHED.format(base="org/pico", revision=COMMIT)
     assert said[-1] == f"tokenizer {path.parent.name[:8]}: org/pico at {COMMIT}: {why}"
     tries = [line for line in said[1:-1] if not re.search(r"Connection refused|Retrying in \d+s \[Retry \d/5\]", line)]

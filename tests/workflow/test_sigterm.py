@@ -1,0 +1,90 @@
+"""SIGTERM, as a cluster's time limit sends it: to a training, to Snakemake, to both; the same command finishes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bbjspec.stages import checkpoints
+from bbjspec.store import is_whole
+from tests.harness import environment, snakemake
+from tests.workflow.test_kill import outputs, stage_processes, trained
+
+
+def started(root: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        words,
+        cwd=root,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def until_trained(root: Path, step: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not trained(root, step):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(0.01)
+
+
+def saved(stage: Path) -> int:
+    newest = checkpoints.newest(stage / "work")
+    return checkpoints.step(newest) if newest else 0
+
+
+def test_training_goes_on_after_sigterm(finished: Path, small: Path) -> None:
+    (stage,) = small.glob("build/train/*")
+    mine = f"train/{stage.name}/"
+    wanted = {name: found for name, found in outputs(finished).items() if name.startswith(mine)}
+    shutil.rmtree(small / "adapters")
+    for kind in ("generate", "score", "compare", "card", "publish"):
+        shutil.rmtree(small / "build" / kind)
+    for left in stage.iterdir():
+        if left.name != "stage.json":
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    # The training alone, asked from outside.
+    process = started(small, sys.executable, "-m", "bbjspec", "run", f"build/train/{stage.name}/stage.json")
+    until_trained(small, 8, process)
+    process.terminate()
+    said = process.communicate(timeout=300)[0]
+    first = saved(stage)
+    assert process.returncode == 143 and "Traceback" not in said, said
+    assert said.splitlines()[-1] == (
+        f"train {stage.name[:8]}: training was asked to stop (SIGTERM): step {first} of 48 is saved; run the same "
+        "command again to go on from there"
+    )
+
+    # Snakemake and all that it started, as when a batch job's time is over.
+    target = f"build/train/{stage.name}/done"
+    words = ("snakemake", "--cores", "2", target, "--resources", "gpu=1")
+    process = started(small, *words)
+    until_trained(small, first + 4, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode != 0 and "Traceback" not in said, said
+    second = saved(stage)
+    assert not (stage / "done").exists() and first + 4 <= second < 48
+
+    # Snakemake alone: it lets the training end.
+    process = started(small, *words)
+    until_trained(small, second + 4, process)
+    process.terminate()
+    said = process.communicate(timeout=300)[0]
+    assert "Traceback" not in said and is_whole(stage), said
+
+    done = snakemake(small, target)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert stage_processes(small) == []
+    assert {name: found for name, found in outputs(small).items() if name.startswith(mine)} == wanted
+    resumed = re.findall(r" INFO resuming from step (\d+)", (stage / "stage.log").read_text())
+    assert [int(step) for step in resumed] == [first, second]

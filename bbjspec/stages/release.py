@@ -16,6 +16,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,9 @@ def judge(tuned: Side, side: Side, names: Sequence[str], margin: float) -> dict[
         raise StageFailed(f"release: {why}")
     figures = paired(tuned, side, list(names), 1, "strict")
     decision = non_inferior(differences(tuned, side, list(names), 1, "strict"), margin)
+    if (known := figures["a"]["value"]) < margin:
+        reason = f"the adapter passes {known:.3f}: too little to see {margin:g} of it go"
+        decision = replace(decision, decision="not settled", reason=reason)
     return {
         "score": figures["b"],
         "non_inferior": {

@@ -173,6 +173,19 @@ def test_a_worse_quantization_is_withheld_by_itself(site: Site) -> None:
     assert not document["released"] and not site.modelfiles and document["commands"] == []
 
 
+def test_an_adapter_that_knows_nothing_loses_nothing_that_could_be_seen(site: Site) -> None:
+    site.tuned = scored(site.project / "poor", site.prompts, dict.fromkeys(IDS[:2], 2))
+    site.scores = {"f16": site.tuned, "q4_k_m": site.base}
+    document = site.run(gate="none")
+    assert not document["released"]
+    for entry in document["types"].values():
+        assert entry["non_inferior"]["verdict"] == "not settled"
+        assert entry["reason"] == (
+            "not known to be as good as the adapter at a margin of 0.10 (the adapter passes 0.083: too little to see "
+            "0.1 of it go)"
+        )
+
+
 def card(document: Any) -> str:
     """The part of the card about the export."""
     template = Path("templates/MODEL_CARD.md.j2").read_text()

@@ -4,7 +4,7 @@
     python benchmarks/train.py --gpu --size 7B    # a Qwen2 of that size with random weights, on a GPU
 
 Each way is a process of its own, over the same training rows (dataset/sample.jsonl, split by the split stage) in the
-same number of optimizer steps of 32 rows, with the same adapter, learning rate and NF4 base:
+same number of optimizer steps of 32 rows, with the same adapter, constant learning rate, clipping and NF4 base:
 
 - a, the former script: transformers' Trainer, rows padded to 1,024 tokens, loss on prompt and answer, batch 1 x 32,
   activations recomputed;
@@ -61,6 +61,9 @@ data: {{path: rows.jsonl, on_overlength: drop}}
 lora: {{r: 32, lora_alpha: 64, lora_dropout: 0.0}}
 training:
   learning_rate: 1e-3
+  lr_scheduler_type: constant
+  warmup_steps: 0
+  max_grad_norm: 1.0
   max_steps: {steps}
   global_train_batch_size: 32
   per_device_train_batch_size: {per_device}
@@ -295,6 +298,7 @@ def former(run: StageRun, data: Any, tokenizer: Any, steps: int) -> tuple[Any, A
             gradient_accumulation_steps=BATCH,
             activation_checkpointing=True,
             learning_rate=run.config["training"]["learning_rate"],
+            lr_scheduler_type="constant",
             max_steps=steps,
             optim=run.config["training"]["optim"],
             remove_unused_columns=False,
@@ -328,6 +332,7 @@ def plain_trl(run: StageRun, data: Any, tokenizer: Any, steps: int) -> tuple[Any
             use_cpu=not gpu,
             gradient_accumulation_steps=BATCH // 8,
             learning_rate=run.config["training"]["learning_rate"],
+            lr_scheduler_type="constant",
             max_steps=steps,
             optim=run.config["training"]["optim"],
             save_strategy="no",

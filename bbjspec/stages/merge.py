@@ -38,7 +38,7 @@ TOKENIZER = (
     "tokenizer.json tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json merges.txt "
     "tokenizer.model chat_template.jinja"
 ).split()
-BLOCK = 1 << 24  # elements that are in float32 at a time: 64 MB
+BLOCK = 1 << 21  # elements that are in float32 at a time: 8 MB, so that the allocator keeps them for the next block
 SLACK = 10_000_000  # bytes for headers, index, configuration and tokenizer
 
 # Fields of PEFT's LoraConfig that do not change what is merged. Every other field must be empty.
@@ -101,6 +101,9 @@ def merge(
             f"merging {called} needs {_gb(needed)} in {out}, where {_gb(free)} are free; free the space, or build on a "
             "larger disk"
         )
+    threads = torch.get_num_threads()
+    # Blocks are small: a second thread waits for the first more than it gains, much more where others use the cores.
+    torch.set_num_threads(1)
     try:
         for number, (file, held) in enumerate(shards.items(), 1):
             if file in whole:
@@ -119,6 +122,8 @@ def merge(
             f"merging {called}: the disk of {out} is full ({error.strerror}); {_gb(needed)} are still needed, "
             f"{_gb(shutil.disk_usage(out).free)} are free; free the space and run again: whole shards are kept"
         ) from error
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Adapter:
@@ -132,18 +137,23 @@ class Adapter:
         self.rank = int(self.config["r"])
         alpha = float(self.config["lora_alpha"])
         self.scale = alpha / (math.sqrt(self.rank) if self.config.get("use_rslora") else self.rank)
+        self._file = directory / ADAPTER
         self._pairs: dict[str, dict[str, str]] = {}
+        self._shapes: dict[str, list[int]] = {}
         try:
-            self._file = _open(directory / ADAPTER)
+            with _open(self._file) as opened:
+                tensors = sorted(opened.keys())
         except (OSError, SafetensorError) as error:
             raise StageFailed(f"{ADAPTER} is missing, cut short or damaged ({error}); train again") from error
-        for tensor in sorted(self._file.keys()):
+        for tensor in tensors:
             found = _NAME.fullmatch(tensor)
             if found is None:
                 raise StageFailed(f"adapter tensor {tensor} is none of LoRA on a linear layer; it cannot be merged")
-            if not torch.isfinite(self._file.get_tensor(tensor)).all():
+            values = _read(self._file, tensor)
+            if not torch.isfinite(values).all():
                 raise StageFailed(f"adapter tensor {tensor} holds NaN or infinity; lower training.learning_rate")
             self._pairs.setdefault(found[1], {})[found[2]] = tensor
+            self._shapes[tensor] = list(values.shape)
         for module, pair in self._pairs.items():
             if len(pair) < 2:
                 raise StageFailed(f"adapter tensor {next(iter(pair.values()))} has no counterpart for {module}")
@@ -164,7 +174,7 @@ class Adapter:
             if len(shape) != 2:
                 raise StageFailed(f"adapter tensor {pair['A']}: {module}.weight of {base} has shape {list(shape)}")
             for side, expected in (("A", [self.rank, shape[1]]), ("B", [shape[0], self.rank])):
-                got = list(self._file.get_slice(pair[side]).get_shape())
+                got = self._shapes[pair[side]]
                 if got != expected:
                     raise StageFailed(
                         f"adapter tensor {pair[side]} has shape {got}, but r {self.rank} on {module}.weight "
@@ -176,7 +186,7 @@ class Adapter:
         names = self._pairs.get(weight.removesuffix(".weight")) if weight.endswith(".weight") else None
         if names is None:
             return None
-        return self._file.get_tensor(names["A"]).float(), self._file.get_tensor(names["B"]).float()
+        return _read(self._file, names["A"]).float(), _read(self._file, names["B"]).float()
 
 
 def _adapter_config(directory: Path, base: str | None) -> dict[str, Any]:
@@ -277,6 +287,11 @@ def _open(file: Path) -> Any:
     return safe_open(file, framework="pt")
 
 
+def _read(file: Path, tensor: str) -> Any:
+    with _open(file) as opened:
+        return opened.get_tensor(tensor)
+
+
 def _merged(
     source: Path, held: Shapes, lora: Adapter, quantized: Collection[str], double: bool, dtype: Any
 ) -> Iterator[Any]:
@@ -290,8 +305,7 @@ def _as_nf4(source: Path, tensor: str, double: bool, dtype: Any) -> Any:
     """A weight as NF4 holds it, the whole of it: double quantization takes the mean of all blocks' constants."""
     import bitsandbytes as bnb
 
-    with _open(source) as opened:
-        weight = opened.get_tensor(tensor).to(dtype)
+    weight = _read(source, tensor).to(dtype)
     packed, state = bnb.functional.quantize_4bit(weight, compress_statistics=double, quant_type="nf4")
     del weight
     return bnb.functional.dequantize_4bit(packed, state)
@@ -305,9 +319,11 @@ def _blocks(source: Path, tensor: str, shape: tuple[int, ...], lora: Adapter, we
         stop = min(start + step, count)
         if weight is not None:
             part = weight[start:stop]
-        else:
+        elif shape:
             with _open(source) as opened:
-                part = opened.get_slice(tensor)[start:stop] if shape else opened.get_tensor(tensor)
+                part = opened.get_slice(tensor)[start:stop]
+        else:
+            part = _read(source, tensor)
         if pair is not None:
             a, b = pair
             part = (b[start:stop] @ a).mul_(lora.scale).add_(part)

@@ -23,6 +23,7 @@ from bbjspec.errors import EnvironmentLacks
 from bbjspec.progress import Progress
 from bbjspec.stage import StageRun
 from bbjspec.stages import converter, hub, models
+from bbjspec.stages.checkpoints import shown_base
 from bbjspec.store import read_json, write_json
 
 # Bits a weight. Of quantized types: measured on an 8B model, by the README of llama.cpp's quantize; block formats by
@@ -190,7 +191,7 @@ def _convert(stage: StageRun, base: Path, source: Path, keys: Mapping[str, str |
         merged,
         base_weights=stage.config["base_weights"],
         double_quant=bool(model["bnb_4bit_use_double_quant"]),
-        name=str(model["base"]),
+        name=shown_base(str(model["base"])),  # as the adapter names it
         dtype=str(model["dtype"]),
         tokenizer=stage.input("tokenizer") / "tokenizer",
         log=stage.log,

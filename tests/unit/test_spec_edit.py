@@ -192,7 +192,7 @@ def test_a_bad_parent_is_told_once(tmp_path: Path) -> None:
     plan = read_plan(root)
     assert set(plan.experiments) == {"v5"} and set(plan.bad) == {"v1.yaml", "v2.yaml", "v3.yaml"}
     assert sorted(str(finding) for finding in plan.findings()) == [
-        "experiments/v1.yaml:23:8: card.x: unknown field; known here: template",
+        "experiments/v1.yaml:24:8: card.x: unknown field; known here: template",
         "experiments/v2.yaml:1:10: extends: experiments/v1.yaml has errors",
         "experiments/v3.yaml:1:10: extends: experiments/v1.yaml has errors",
     ]

@@ -418,7 +418,7 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--size", choices=SIZES, default="0.5B", help="with --gpu")
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--per-device", type=int, default=8, help="of bbjspec's way")
+    parser.add_argument("--per-device", type=int, default=2, help="of way c")
     parser.add_argument("--ways", default="abcd")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -16,7 +16,7 @@ from bbjspec.markdown import inert
 from bbjspec.pairing import Side, compare_two, read_leaks, read_side
 from bbjspec.parent import published_side
 from bbjspec.plan import Plan
-from bbjspec.spec.difference import differences, warnings
+from bbjspec.spec.difference import as_data, differences, warnings
 from bbjspec.store import is_whole
 
 EXIT = {"better": 0, "worse": 1, "not told apart": 5}
@@ -74,7 +74,7 @@ def _specs(plan: Plan, first: str, second: str) -> dict[str, Any] | None:
     if first not in plan.experiments or second not in plan.experiments:
         return None
     found = differences(plan.experiments[first].spec, plan.experiments[second].spec)
-    return {"changes": [{"field": c.path, "a": c.old, "b": c.new} for c in found], "warnings": warnings(found)}
+    return {"changes": as_data(found), "warnings": warnings(found)}
 
 
 def lines(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -85,7 +85,7 @@ class ExperimentPlan:
             "digest": self.publish_digest,
             "experiment": self.name,
             "description": " ".join(self.spec.description.split()),
-            "parent": self.spec.extends,
+            "parent": self.spec.compared_with,
             "export": self.placed,
             "inputs": {
                 stage.digest: stage.directory

@@ -5,6 +5,7 @@ Planning writes nothing and loads no machine learning library.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from bbjspec.errors import BadInput, BbjspecError, Finding
 from bbjspec.experiment import DATASET, ExperimentPlan, compile_experiment
 from bbjspec.publish import LOCKFILE, Published
 from bbjspec.spec import experiment_name, load_experiment
+from bbjspec.spec.difference import as_data, differences
 from bbjspec.spec.findings import steps
 from bbjspec.spec.inherit import owner, read_chain
 from bbjspec.stage import Stage
@@ -79,11 +81,16 @@ class Plan:
 
     def publishing(self, experiment: ExperimentPlan) -> dict[str, Any]:
         """The `stage.json` of publishing, with all stages that must be whole before."""
-        document = experiment.publish_document
+        document = {**experiment.publish_document, "changes": self._changes(experiment)}
         if not self.places_ggufs(experiment):
             return document
         gguf = experiment.roles["gguf"]
         return {**document, "inputs": {**document["inputs"], gguf.digest: gguf.directory}}
+
+    def _changes(self, experiment: ExperimentPlan) -> list[dict[str, Any]] | None:
+        """What the spec says differently than its parent's; None without a parent whose spec can be read."""
+        parent = self.experiments.get(experiment.spec.compared_with or "")
+        return as_data(differences(parent.spec, experiment.spec)) if parent else None
 
     def inputs(self, stage: Stage) -> list[Stage]:
         """The upstream stages that must be there before `stage` runs: none when it is whole or published itself."""
@@ -128,8 +135,10 @@ def read_plan(root: Path, hashes: FileHashes | None = None, *, refresh: bool = F
         try:
             name = experiment_name(path)
             spec = load_experiment(path, shown)
+            if problem := _unknown_parent(root, spec.parent, name):
+                raise BadInput([Finding(shown, 0, 0, "parent", problem)])
             # Specs that say the same under other names are compiled once: planning grows with what is different.
-            said = spec.model_dump_json(exclude={"description", "extends"})
+            said = spec.model_dump_json(exclude={"description", "parent", "extends"})
             if said in compiled:
                 experiment = replace(compiled[said], name=name, spec=spec)
             else:
@@ -152,6 +161,21 @@ def read_plan(root: Path, hashes: FileHashes | None = None, *, refresh: bool = F
     # A folder that no experiment places anything into harms none, but the error is told.
     plan.bad |= {folder: found for folder, found in published.bad.items() if folder not in owned}
     return plan
+
+
+def _unknown_parent(root: Path, parent: str | None, name: str) -> str:
+    """What is wrong with a parent that has neither a spec nor results; nothing for one that has, or for none."""
+    if parent is None:
+        return ""
+    if parent == name:
+        return f"{name} cannot be its own parent"
+    if (root / f"experiments/{parent}.yaml").is_file() or (root / f"adapters/{parent}/{LOCKFILE}").is_file():
+        return ""
+    there = sorted(path.stem for path in (root / "experiments").glob("*.yaml") if path.stem != name)
+    close = difflib.get_close_matches(parent, there, n=1)
+    return f"no experiment {parent}" + (
+        f"; did you mean {close[0]}?" if close else f"; there are {', '.join(there[:10])}" if there else ""
+    )
 
 
 def _placed(path: Path, shown: str, finding: Finding) -> Finding:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bbjspec.errors import BadInput, Finding
 from bbjspec.spec import findings as told_by
@@ -18,7 +18,7 @@ from bbjspec.spec.export import ExportSpec
 from bbjspec.spec.inherit import Layer, merged, read_chain
 from bbjspec.spec.lora import LoraSpec
 from bbjspec.spec.model import ModelSpec
-from bbjspec.spec.names import experiment_name
+from bbjspec.spec.names import MEANT, experiment_name, is_name
 from bbjspec.spec.resources import ResourcesSpec
 from bbjspec.spec.tracking import TrackingSpec
 from bbjspec.spec.training import TrainingSpec
@@ -34,6 +34,11 @@ class Experiment(Section):
         description="The experiment whose spec this one changes: a file in the same folder, named without .yaml.",
         json_schema_extra={"why": "Most runs change one thing; what it is compared with is then known too."},
     )
+    parent: str | None = Field(
+        None,
+        description="The experiment that the card compares this run with; what `extends` names when not given.",
+        json_schema_extra={"why": "`bbjspec new --from` writes it: a copy has no other memory of where it came from."},
+    )
     description: str = Field(
         "",
         description="What this run is meant to find out; shown in the card.",
@@ -48,6 +53,18 @@ class Experiment(Section):
     export: ExportSpec = Field(default_factory=ExportSpec, description="What a release is made of.")
     card: CardSpec = Field(default_factory=CardSpec, description="The model card.")
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec, description="What a run may use.")
+
+    @field_validator("parent")
+    @classmethod
+    def _is_an_experiment(cls, name: str | None) -> str | None:
+        if name is not None and not is_name(name):
+            raise ValueError(f"not an experiment's name: {MEANT}")
+        return name
+
+    @property
+    def compared_with(self) -> str | None:
+        """The experiment that the card compares this one with."""
+        return self.parent or self.extends
 
     @property
     def gradient_accumulation_steps(self) -> int:

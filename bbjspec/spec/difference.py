@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bbjspec.spec import Experiment
+from bbjspec.spec.inherit import OWN
 from bbjspec.spec.training import EXECUTION
 
-# What each experiment says of itself; the rest is what it does.
-_OWN = ("extends", "description")
 _HYPERPARAMETERS = ("lora", "training")
 _NO_RESULT = ("tracking", "resources", "export.dir", *(f"training.{field}" for field in EXECUTION))
 _SAID = " (changes no result)"
@@ -32,15 +31,24 @@ def differences(old: Experiment, new: Experiment) -> list[Change]:
     before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
     found: list[Change] = []
     for section in before:
-        if section not in _OWN:
+        if section not in OWN:
             found += _changes(section, section, before[section], after[section])
     return found
 
 
 def warnings(changes: list[Change]) -> list[str]:
     """What the two specs together will not be able to tell."""
-    sections = {change.section for change in changes if change.path not in _NO_RESULT}
+    sections = {change.section for change in changes if not _changes_nothing(change)}
     return [UNTOLD] if "data" in sections and sections & set(_HYPERPARAMETERS) else []
+
+
+def as_data(changes: list[Change]) -> list[dict[str, Any]]:
+    """The changes as JSON has them; `result` says whether they can change one."""
+    return [{"field": c.path, "a": c.old, "b": c.new, "result": not _changes_nothing(c)} for c in changes]
+
+
+def _changes_nothing(change: Change) -> bool:
+    return change.path in _NO_RESULT or change.section in _NO_RESULT
 
 
 def report(changes: list[Change]) -> str:
@@ -55,7 +63,7 @@ def report(changes: list[Change]) -> str:
             section = change.section
             lines.append(section + _SAID * (section in _NO_RESULT))
         said = _SAID * (change.path in _NO_RESULT)
-        lines.append(f"  {change.path:<{width}}  {_shown(change.old)} → {_shown(change.new)}{said}")
+        lines.append(f"  {change.path:<{width}}  {shown(change.old)} → {shown(change.new)}{said}")
     return "\n".join(lines)
 
 
@@ -69,11 +77,12 @@ def _changes(section: str, path: str, old: Any, new: Any) -> list[Change]:
     return [Change(section, path, old, new)] if old != new else []
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as a spec would say it, on one line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{', '.join(map(_shown, value))}]"
+        return f"[{', '.join(map(shown, value))}]"
     return str(value)

@@ -25,6 +25,8 @@ _PATH = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 def new_spec(folder: Path, name: str, *, source: str, extends: bool, changes: Sequence[str]) -> Path:
     """Write `folder/name.yaml`: a copy of `source` with the changes, or, with `extends`, the changes alone.
 
+    A copy names `source` as its parent, and no other line of it changes but for what is asked.
+
     A change is `section.field=value`, the value in YAML. Raises UsageError for a target that exists, a source that does
     not, and a change that is none; BadInput when the result would be no good spec. Then nothing is written.
     """
@@ -84,8 +86,8 @@ def _copied(parent: Path, changes: Sequence[tuple[list[str], Any]]) -> str:
     shown = f"experiments/{parent.name}"
     text = yamlio.read_text(parent, shown)
     yamlio.parse(text, shown)  # for its findings: round-trip loading has none
-    if not changes:
-        return text
+    if not changes and (named := _with_parent(text, parent.stem)):
+        return named
     yaml = _round_trip()
     lists = re.search(r"^( *)[^\s#-][^\n]*:[^\S\n]*\n(?:\s*#[^\n]*\n)*( *)- ", text, re.MULTILINE)
     if lists and len(lists[2]) > len(lists[1]):
@@ -93,7 +95,23 @@ def _copied(parent: Path, changes: Sequence[tuple[list[str], Any]]) -> str:
     document = yaml.load(text)
     for path, value in changes:
         _set(document, path, value)
-    return _dumped(yaml, document)
+    changed = _dumped(yaml, document)
+    if any(path == ["parent"] for path, _ in changes):
+        return changed
+    named = _with_parent(changed, parent.stem)
+    if not named:  # no block of lines, such as JSON
+        document.insert(0, "parent", parent.stem)
+        named = _dumped(yaml, document)
+    return named
+
+
+def _with_parent(text: str, parent: str) -> str:
+    """The text with the line that names its parent before its first field; nothing where it is no block of lines."""
+    line = f"parent: {parent}\n"
+    if re.search(r"^parent:", text, re.MULTILINE):
+        return re.sub(r"^parent:[^\n]*\n?", line, text, count=1, flags=re.MULTILINE)
+    first = re.search(r"^[A-Za-z_]+:", text, re.MULTILINE)
+    return text[: first.start()] + line + text[first.start() :] if first else ""
 
 
 def _extending(source: str, changes: Sequence[tuple[list[str], Any]]) -> str:

@@ -18,7 +18,7 @@ from bbjspec.errors import BadInput, Finding
 from bbjspec.spec.names import MEANT, is_name
 
 MAX_LAYERS = 20  # a reader who must open more files than this to know one value has lost
-OWN = ("extends", "description")  # what is not inherited
+OWN = ("extends", "parent", "description")  # what is not inherited
 
 At = Sequence[str | int]
 

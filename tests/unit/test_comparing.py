@@ -70,7 +70,7 @@ def test_the_exit_code_is_the_answer(
     assert document["diff"] == document["metrics"]["compile@1"]["diff"] == pytest.approx(wanted)
     assert [c["id"] for c in document["improvements"]] == [n for n in IDS if v2.get(n, 0) > v1.get(n, 0)]
     assert [c["id"] for c in document["regressions"]] == [n for n in IDS if v2.get(n, 0) < v1.get(n, 0)]
-    assert document["specs"]["changes"] == [{"field": "training.max_steps", "a": 48, "b": 64}]
+    assert document["specs"]["changes"] == [{"field": "training.max_steps", "a": 48, "b": 64, "result": True}]
 
 
 def test_the_text_has_table_change_and_errors(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

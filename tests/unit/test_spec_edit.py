@@ -11,7 +11,7 @@ import pytest
 from bbjspec.plan import read_plan
 from bbjspec.spec import load_experiment
 from bbjspec.spec.difference import UNTOLD
-from tests.harness import write_project
+from tests.harness import REPOSITORY, write_project
 
 SCHEMA = "# yaml-language-server: $schema=schema.json\n"
 V3 = (
@@ -60,18 +60,45 @@ def new(project: Path, name: str) -> str:
     return (project / f"experiments/{name}.yaml").read_text()
 
 
-def test_a_copy_without_changes_is_the_same_text(project: Path) -> None:
+def with_parent(text: str, parent: str) -> str:
+    return text.replace("description:", f"parent: {parent}\ndescription:")
+
+
+def test_a_copy_without_changes_is_the_same_text_but_for_its_parent(project: Path) -> None:
     assert bbjspec(project, "new", "v4", "--from", "v3") == (0, "experiments/v4.yaml\n", "")
-    assert new(project, "v4") == V3
+    assert new(project, "v4") == with_parent(V3, "v3")
+    assert bbjspec(project, "new", "v5", "--from", "v4")[0] == 0
+    assert new(project, "v5") == with_parent(V3, "v4")
+    assert bbjspec(project, "new", "v6", "--from", "v4", "--set", "parent=v3")[0] == 0
+    assert new(project, "v6") == with_parent(V3, "v3")
+
+
+def test_a_copy_of_json_names_its_parent_too(project: Path) -> None:
+    json = (REPOSITORY / "tests/specs/valid/json.yaml").read_text()
+    (project / "experiments/j.yaml").write_text(json)
+    assert bbjspec(project, "new", "v4", "--from", "j")[0] == 0
+    assert load_experiment(project / "experiments/v4.yaml", "v4").compared_with == "j"
+
+
+def test_a_parent_must_be_known(project: Path) -> None:
+    for parent, said in (
+        ("v2", "no experiment v2; there are v3"),
+        ("v31", "no experiment v31; did you mean v3?"),
+        ("v4", "v4 cannot be its own parent"),
+        ("../v3", "not an experiment's name: lower-case letters, digits, “.”, “_” and “-” are meant"),
+    ):
+        (project / "experiments/v4.yaml").write_text(with_parent(V3, parent))
+        code, _, told = bbjspec(project, "check", "v4")
+        assert code == 1 and f"experiments/v4.yaml:3:9: parent: {said}\n" in told, told
 
 
 def test_a_copy_keeps_comments_and_order(project: Path) -> None:
     changes = ("lora.r=16", "training.learning_rate=1e-4", "description=second try", "training.eval_steps=25")
     code, _, _ = bbjspec(project, "new", "v4", "--from", "v3", *(part for c in changes for part in ("--set", c)))
     assert code == 0
-    assert new(project, "v4") == V3.replace("r: 32 #", "r: 16 #").replace("5e-3", "1e-4").replace(
-        '"first try"', '"second try"'
-    ).replace("null # never\n", "null # never\n  eval_steps: 25\n")
+    changed = V3.replace("r: 32 #", "r: 16 #").replace("5e-3", "1e-4").replace('"first try"', '"second try"')
+    changed = changed.replace("null # never\n", "null # never\n  eval_steps: 25\n")
+    assert new(project, "v4") == with_parent(changed, "v3")
 
 
 def test_a_new_section_and_a_list(project: Path) -> None:

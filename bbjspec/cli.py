@@ -192,6 +192,22 @@ def compare(
     raise typer.Exit(comparing.EXIT[document["verdict"]])
 
 
+@app.command(name="leaderboard")
+def board(
+    as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+    write: Annotated[bool, typer.Option("--write", help="Into adapters/README.md.")] = False,
+) -> None:
+    """All published experiments, side by side, and whether to go on. Example: bbjspec leaderboard --write"""
+    from bbjspec import leaderboard
+
+    if write:
+        print(f"{leaderboard.BOARD}{'' if leaderboard.write(_root()) else ': as it was'}")
+    elif as_json:
+        print(json.dumps(leaderboard.read(_root()), indent=2, ensure_ascii=False))
+    else:
+        print(leaderboard.text(_root(), leaderboard.read(_root())), end="")
+
+
 @app.command()
 def schema() -> None:
     """The JSON Schema of specs, for editors. Example: bbjspec schema > experiments/schema.json"""

@@ -1,4 +1,4 @@
-"""The comparison with the parent experiment, the one that a spec extends: made when results are placed.
+"""What changed since the parent experiment, and the comparison with it: made when results are placed.
 
 It is no part of any stage: what can be said of the parent depends on what is published of it, and a digest may depend
 on specs and sources alone (docs/decisions/0011). It decides nothing.
@@ -6,15 +6,18 @@ on specs and sources alone (docs/decisions/0011). It decides nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bbjspec.digest import sha256_file
 from bbjspec.markdown import inert
 from bbjspec.pairing import Side, compare_two, read_leaks, read_side
+from bbjspec.spec.difference import shown
 from bbjspec.store import read_json
 
 SHOWN = 5  # prompts named in the card
+CHANGES = 12  # fields named in the card
 _FILES = ("eval_results.json", "scores.jsonl", "contamination.json")
 
 
@@ -37,6 +40,15 @@ def published_side(root: Path, name: str) -> tuple[Side, set[str]] | None:
         )
     side = read_side(name, folder / "eval_results.json", folder / "scores.jsonl")
     return side, read_leaks(name, folder / "contamination.json")
+
+
+def changed_since(parent: str, changes: Sequence[dict[str, Any]] | None) -> str:
+    """What a spec says differently than its parent's (Markdown, one paragraph); None for a parent without good spec."""
+    if changes is None:
+        return f"Changed since {parent}: not known, its spec is missing or has errors."
+    said = [f"{c['field']} {inert(shown(c['a']), True)} → {inert(shown(c['b']), True)}" for c in changes if c["result"]]
+    more = f", and {len(said) - CHANGES} more (`bbjspec diff` names all)" if len(said) > CHANGES else ""
+    return f"Changed since {parent}: {', '.join(said[:CHANGES]) or 'nothing that changes a result'}{more}."
 
 
 def compare_with_parent(

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bbjspec import leaderboard
+from bbjspec.committing import to_commit
 from bbjspec.digest import FileHashes, sha256_file
 from bbjspec.errors import BadInput, EnvironmentLacks, Finding, StageFailed
-from bbjspec.parent import compare_with_parent
+from bbjspec.parent import changed_since, compare_with_parent
 from bbjspec.placing import place_ggufs, place_of
 from bbjspec.stage import KINDS, Stage
 from bbjspec.store import MANIFEST, is_whole, read_json, stage_document, write_json
@@ -178,7 +180,7 @@ def run(root: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
         said, comparison = _with_parent(root, document, folder)
         # The parent's paragraph comes first: a description may hold any text, its token too.
         parent = {"@PARENT@\n\n": f"{said}\n\n" if said else "", "@PARENT@": said}
-        remembered = {"export": export} if export and folder["card"] else {}
+        remembered = _remembered(document) if folder["card"] else {}
         _place(root, root / folder["folder"], folder, parent | tokens, comparison, remembered)
         log.info("placed %s", folder["folder"])
     placed = {folder["folder"] for folder in document["folders"]}
@@ -188,6 +190,25 @@ def run(root: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
         if lock.parent.relative_to(root).as_posix() not in placed:
             _remove(lock)
             log.info("removed %s/%s: the spec no longer names it", lock.parent.parent.name, lock.parent.name)
+    leaderboard.write(root)
+    for line in to_commit(root, [f"experiments/{name}.yaml", *_committed(root, placed), leaderboard.BOARD]):
+        log.info("%s", line)
+
+
+def _committed(root: Path, placed: Iterable[str]) -> list[str]:
+    """The placed folders, and of one that holds more than was placed there (`dataset/`) the placed files."""
+    found: list[str] = []
+    for folder in sorted(placed):
+        own = [*(read_json(root / folder / LOCKFILE) or {}).get("files", ()), LOCKFILE]
+        found += [folder] if "/" in folder else [f"{folder}/{name}" for name in sorted(own)]
+    return found
+
+
+def _remembered(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What an experiment's lock says of it besides its files: where GGUFs went, its parent, what changed since then."""
+    parent, export = document.get("parent"), document.get("export")
+    of_parent = {"parent": parent, "changes": document.get("changes")} if parent else {}
+    return of_parent | ({"export": export} if export else {})
 
 
 def _remove(lock: Path) -> None:
@@ -209,7 +230,9 @@ def _with_parent(
     if not parent or not folder["card"]:
         return "", None
     own = {stage["kind"]: root / "build" / stage["kind"] / stage["digest"] for stage in folder["stages"]}
-    return compare_with_parent(root, parent, document["experiment"], own["score"], own["contamination"])
+    changed = changed_since(parent, document.get("changes"))
+    said, comparison = compare_with_parent(root, parent, document["experiment"], own["score"], own["contamination"])
+    return f"{changed}\n\n{said}", comparison
 
 
 def _place(

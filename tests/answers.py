@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec import store
-from bbjspec.plan import ExperimentPlan
+from bbjspec.plan import ExperimentPlan, Plan
 from bbjspec.suite import load_prompts
 from tests.whole import make_whole, publish_whole
 
@@ -62,10 +62,10 @@ def seal(directory: Path) -> None:
     store._finish(directory, store.read_json(directory / store.STAGE))
 
 
-def publish(root: Path, experiment: ExperimentPlan) -> str:
+def publish(root: Path, experiment: ExperimentPlan, plan: Plan | None = None) -> str:
     """Place the experiment, its card being the tokens alone; returns the card as published."""
     card = make_whole(root, experiment.card)
     (card / "MODEL_CARD.md").write_text("# @EXPERIMENT@\n\n@DESCRIPTION@\n\n@PARENT@\n\nend\n")
     seal(card)
-    publish_whole(root, experiment)
+    publish_whole(root, experiment, plan)
     return (root / "adapters" / experiment.name / "MODEL_CARD.md").read_text()

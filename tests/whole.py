@@ -36,11 +36,11 @@ def make_whole(root: Path, stage: Stage) -> Path:
     return directory
 
 
-def publish_whole(root: Path, experiment: ExperimentPlan) -> None:
+def publish_whole(root: Path, experiment: ExperimentPlan, plan: Plan | None = None) -> None:
     """Make all stages of an experiment whole and place its results, as a run does."""
     for stage in experiment.roles.values():
         make_whole(root, stage)
-    document = experiment.publish_document
+    document = plan.publishing(experiment) if plan else experiment.publish_document
     store.write_json(root / experiment.publish_directory / store.STAGE, document)
     publish.run(root, document, LOG)
     (root / experiment.publish_directory / store.DONE).touch()

@@ -139,9 +139,10 @@ def test_no_traceback_reaches_a_user(
 def test_a_card_has_its_parent(small: Path) -> None:
     plan = made(small, HALF, MOST)
     assert publish(small, plan.experiments["v1"]) == "# v1\n\nthe smallest whole way\n\nend\n"
-    card = publish(small, plan.experiments["v2"])
+    card = publish(small, plan.experiments["v2"], plan)
     assert card.startswith(
-        "# v2\n\nmore steps\n\nAgainst its parent v1: **better**. Strict compile@1 0.85 against 0.50, "
+        "# v2\n\nmore steps\n\nChanged since v1: training.max_steps `48` → `64`.\n\n"
+        "Against its parent v1: **better**. Strict compile@1 0.85 against 0.50, "
     )
     assert "9 better, 0 worse. This decides nothing" in card
     comparison = json.loads((small / "adapters/v2/parent_comparison.json").read_text())

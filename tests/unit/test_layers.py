@@ -16,7 +16,7 @@ ORDER = [
     {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded", "pairing", "progress"},
     {"yamlio", "spec", "suite", "suitefields", "data", "sandbox", "sandbox_child"},
     {"stage", "sources", "references"},
-    {"store", "publish", "parent", "placing"},
+    {"store", "publish", "parent", "placing", "leaderboard", "committing"},
     {"architecture", "memory"},
     {"stages", "generation"},
     {"selftest", "selftasks"},

@@ -1,0 +1,42 @@
+"""What to commit once results are placed: the very `git add` line, and what git would do with it that is not meant."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+WEIGHTS = "adapter_model.safetensors"
+SECONDS = 10  # for one question to git
+
+
+def to_commit(root: Path, paths: Sequence[str]) -> list[str]:
+    """Lines that say how to commit these files and folders; none outside a git work tree, or without git.
+
+    A folder inside another of them is not named again. What .gitignore leaves out is told, not added. A warning where
+    git would take the weights whole for want of Git LFS.
+    """
+    if _git(root, "rev-parse", "--is-inside-work-tree") != "true":
+        return []
+    outer = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
+    left_out = set((_git(root, "check-ignore", "--", *outer) or "").splitlines())
+    wanted = [path for path in outer if path not in left_out]
+    lines = [f"to commit: git add {shlex.join(wanted)}"] if wanted else []
+    if left_out:
+        lines.append(f"not to commit, by .gitignore: {shlex.join(sorted(left_out))}")
+    weights = [f"{path}/{WEIGHTS}" for path in wanted if (root / path / WEIGHTS).is_file()]
+    if weights and not _git(root, "config", "filter.lfs.clean"):
+        lines.append("before that: git lfs install, once; without it git itself takes the weights, whole")
+    return lines
+
+
+def _git(root: Path, *words: str) -> str | None:
+    """What git says on standard output; None where it says no, takes too long, or is not there."""
+    try:
+        done = subprocess.run(
+            ["git", *words], cwd=root, capture_output=True, text=True, timeout=SECONDS, check=False, errors="replace"
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -16,6 +16,7 @@ rule all:
     default_target: True
     input:
         WORKFLOW.targets(),
+        WORKFLOW.shown(report),
 
 
 for _name in WORKFLOW.experiments:
@@ -25,6 +26,7 @@ for _name in WORKFLOW.experiments:
             _name
         input:
             WORKFLOW.target(_name),
+            WORKFLOW.shown(report, _name),
 
 
 include: "rules/data.smk"

@@ -22,11 +22,12 @@ INVALID = "build/invalid/done"
 class Workflow:
     """The plan, in the words of an engine: targets, inputs, and a command."""
 
-    def __init__(self, root: Path, *, refresh: bool = False) -> None:
+    def __init__(self, root: Path, *, refresh: bool = False, reporting: bool = False) -> None:
         if not (root / "experiments").is_dir():
             raise UsageError("no folder experiments/ here; run at the top of the project")
         self._hashes = FileHashes(root / _plan.MEMO)
         self.root = root
+        self.reporting = reporting
         self.plan = _plan.read_plan(root, self._hashes, refresh=refresh)
         self._hashes.save()
         self._publishing = {experiment.publish_digest: experiment for experiment in self.plan.experiments.values()}
@@ -56,14 +57,30 @@ class Workflow:
         """What `snakemake <name>` must bring about: the marker of publishing, or the lock file when all is done."""
         experiment = self.plan.experiments.get(name)
         if experiment is None:
-            return [INVALID]
+            return [] if self.reporting else [INVALID]
+        if self.reporting:
+            return self._made([experiment.publish_directory])
         if self.plan.experiment_state(experiment) != "to run":
             return [f"adapters/{name}/{_plan.LOCKFILE}"]
         return [f"{experiment.publish_directory}/{store.DONE}"]
 
+    def shown(self, flag: Callable[..., Any], *names: str) -> list[Any]:
+        """For `snakemake --report`: cards, plots and provenance of these experiments, or of all with the leaderboard.
+
+        `flag` is Snakemake's own `report`. Nothing when no report is asked for.
+        """
+        if not self.reporting:
+            return []
+        from bbjspec.report import pages
+
+        return [
+            flag(page.path, category=page.category, labels={"what": page.title})
+            for page in pages(self.root, names or tuple(self.plan.experiments), leaderboard=not names)
+        ]
+
     def targets(self) -> list[str]:
         """What `rule all` must bring about."""
-        invalid = [INVALID] if self.plan.bad else []
+        invalid = [INVALID] if self.plan.bad and not self.reporting else []
         return sorted({path for name in self.plan.experiments for path in self.target(name)}) + invalid
 
     def inputs(self, kind: str) -> Callable[[Any], list[str]]:
@@ -74,6 +91,9 @@ class Workflow:
 
         def of_wildcards(wildcards: Any) -> list[str]:
             directory = self.root / "build" / kind / wildcards.digest
+            if self.reporting:
+                document = store.read_json(directory / store.STAGE) or {}
+                return self._made(document.get("inputs", {}).values())
             if stage := self.plan.stages.get(wildcards.digest):
                 return self.markers(self.plan.inputs(stage))
             if experiment := self._publishing.get(wildcards.digest):
@@ -98,6 +118,10 @@ class Workflow:
             return max(1, int(document.get("resources", {}).get("gpu", 1)))
 
         return of_wildcards
+
+    def _made(self, directories: Iterable[str]) -> list[str]:
+        """What a report tells the times of: the markers that are there, so that nothing is run for it."""
+        return sorted(f"{name}/{store.DONE}" for name in directories if (self.root / name / store.DONE).is_file())
 
     def markers(self, stages: Iterable[Stage]) -> list[str]:
         """What an engine waits for before it starts what builds on these: a stage that is whole needs no marker."""
@@ -143,7 +167,8 @@ def command(*words: str) -> str:
 def load(*, refresh: bool = False) -> Workflow:
     """The workflow of the project in the current directory. What is wrong with the project ends the process."""
     with _no_frames():
-        return Workflow(Path.cwd(), refresh=refresh)
+        reporting = any(word.split("=")[0] == "--report" for word in sys.argv)
+        return Workflow(Path.cwd(), refresh=refresh, reporting=reporting)
 
 
 def _braced(line: str) -> str:

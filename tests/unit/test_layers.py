@@ -23,7 +23,7 @@ ORDER = [
     {"suites"},
     {"exporting", "experiment", "plan"},
     {"history", "needs", "gc"},
-    {"why", "planview", "auditview", "comparing"},
+    {"why", "planview", "auditview", "comparing", "report"},
     {"workflow", "backends", "cli", "__main__"},
 ]
 LAYER = {name: level for level, names in enumerate(ORDER) for name in names}

@@ -90,7 +90,7 @@ def verdict_sentence(comparison: Mapping[str, Any]) -> str:
     """
     baselines = list(comparison["baselines"].values())
     hard = ("FAIL", "INCONCLUSIVE", "PASS")
-    told = min(baselines, key=lambda one: (hard.index(one["decision"]), one["diff"]))
+    told = min(baselines, key=lambda one: (hard.index(one["decision"]), one["diff"] if exists(one["diff"]) else 0.0))
     than = "its base" if len(baselines) == 1 else f"a baseline ({told['name']})"
     decision, ci = told["decision"], told["ci"]
     if decision == "PASS":

@@ -21,7 +21,7 @@ MAX_COLUMNS = 160
 
 
 def render(template: Path, shown: str, values: Mapping[str, Any], filters: Mapping[str, Callable[..., Any]]) -> str:
-    """The template's text; it may use `inert` and the given filters.
+    """The template's text; it may use `inert`, `span` and the given filters.
 
     Raises BadInput, with file and line, for a template that is broken or names the unknown.
     """
@@ -34,7 +34,7 @@ def render(template: Path, shown: str, values: Mapping[str, Any], filters: Mappi
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"inert": inert, **filters}
+    environment.filters |= {"inert": inert, "span": span, **filters}
     try:
         text = template.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -61,26 +61,48 @@ def _template_line(error: BaseException) -> int:
 def inert(text: object, inline: bool = False) -> str:
     """Text from a model or a user as Markdown that shows it and does nothing else.
 
-    A code fence (inline: a code span) longer than any run of backticks inside, so that nothing in it is Markdown, HTML
-    or a template; characters that move the cursor or turn the reading direction are spelled out; the publisher's
-    tokens are broken up; long text is cut, and says so.
+    A code fence, or `inline` a code span for a cell of a table, longer than any run of backticks inside, so that
+    nothing in it is Markdown, HTML or a template; characters that move the cursor or turn the reading direction are
+    spelled out; the publisher's tokens are broken up; long text is cut, and says so.
     """
-    shown = str(text).replace("\r\n", "\n").replace("\r", "\n")
-    for token in TOKENS:
-        shown = shown.replace(token, token.replace("@", "@ ", 1))
-    if inline:
-        shown = " ".join(shown.split())
-    shown = "".join(map(_spelled, shown))
-    if inline:
-        shown = _cut(shown) or "(empty)"
-        ticks = "`" * (_longest_run(shown) + 1)
-        pad = " " if shown.startswith("`") or shown.endswith("`") else ""
-        return f"{ticks}{pad}{shown}{pad}{ticks}".replace("|", "\\|")
+    if inline:  # two backslashes before a bar are read in two ways: one of them ends the cell
+        return span(text).replace("\\|", "\\u007c").replace("|", "\\|")
+    shown = _harmless(text)
     lines = [_cut(line) for line in shown.strip("\n").split("\n")]
     if len(lines) > MAX_LINES:
         lines = [*lines[:MAX_LINES], f"… {len(lines) - MAX_LINES} more lines"]
     fence = "`" * max(3, _longest_run(shown) + 1)
     return "\n".join([f"{fence}text", *lines, fence])
+
+
+def span(text: object) -> str:
+    """Such text as a code span of a sentence or heading: a table's cell has bars to escape, and is `inert`'s."""
+    shown = _cut(" ".join(_harmless(text).split())) or "(empty)"
+    ticks = "`" * (_longest_run(shown) + 1)
+    pad = " " if shown.startswith("`") or shown.endswith("`") else ""
+    return f"{ticks}{pad}{shown}{pad}{ticks}"
+
+
+def prose(text: str) -> str:
+    """One line of a person's words as a paragraph: backslashes before all that would act as Markdown or HTML."""
+    shown = "".join(map(_spelled, text.strip()))
+    shown = re.sub(r"[\\`*\[\]<>|~]|&(?=[#\w]+;)|(?<![^\W_])_|_(?![^\W_])", lambda found: f"\\{found[0]}", shown)
+    shown = re.sub(r"^(?=[-+#])", r"\\", shown)
+    return re.sub(r"^(\d+)(?=[.)](?:\s|$))", r"\1\\", shown)
+
+
+def plain_name(text: object, columns: int = 80) -> str:
+    """Such text on one line of at most so many characters, for pictures and terminals."""
+    shown = " ".join(_harmless(text).split()) or "(empty)"
+    return shown if len(shown) <= columns else f"{shown[: columns - 1]}…"
+
+
+def _harmless(text: object) -> str:
+    """The text without the publisher's tokens, and with nothing in it that would not be seen as itself."""
+    shown = str(text).replace("\r\n", "\n").replace("\r", "\n")
+    for token in TOKENS:
+        shown = shown.replace(token, token.replace("@", "@ ", 1))
+    return "".join(map(_spelled, shown))
 
 
 def _spelled(character: str) -> str:

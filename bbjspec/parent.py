@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.digest import sha256_file
-from bbjspec.markdown import inert
+from bbjspec.markdown import span
 from bbjspec.pairing import Side, compare_two, read_leaks, read_side
 from bbjspec.spec.difference import shown
 from bbjspec.store import read_json
@@ -46,7 +46,7 @@ def changed_since(parent: str, changes: Sequence[dict[str, Any]] | None) -> str:
     """What a spec says differently than its parent's (Markdown, one paragraph); None for a parent without good spec."""
     if changes is None:
         return f"Changed since {parent}: not known, its spec is missing or has errors."
-    said = [f"{c['field']} {inert(shown(c['a']), True)} → {inert(shown(c['b']), True)}" for c in changes if c["result"]]
+    said = [f"{c['field']} {span(shown(c['a']))} → {span(shown(c['b']))}" for c in changes if c["result"]]
     more = f", and {len(said) - CHANGES} more (`bbjspec diff` names all)" if len(said) > CHANGES else ""
     return f"Changed since {parent}: {', '.join(said[:CHANGES]) or 'nothing that changes a result'}{more}."
 
@@ -64,7 +64,7 @@ def compare_with_parent(
         leaked = known[1] | read_leaks(name, contamination / "contamination.json")
         document = compare_two(known[0], own, leaked)
     except ValueError as error:
-        return f"Not compared with its parent {parent}: {inert(error, True)}.", None
+        return f"Not compared with its parent {parent}: {span(error)}.", None
     return paragraph(document, parent, name), document
 
 
@@ -72,9 +72,9 @@ def paragraph(document: dict[str, Any], parent: str, name: str) -> str:
     """The comparison in words."""
     low, high = document["ci"]
     worse, better = document["regressions"], document["improvements"]
-    named = ", ".join(f"{inert(c['id'], True)} ({c['a']:.2f} to {c['b']:.2f})" for c in worse[:SHOWN])
+    named = ", ".join(f"{span(c['id'])} ({c['a']:.2f} to {c['b']:.2f})" for c in worse[:SHOWN])
     more = ", …" if len(worse) > SHOWN else ""
-    notes = "".join(f" Not made alike: {inert(note, True)}." for note in document["notes"])
+    notes = "".join(f" Not made alike: {span(note)}." for note in document["notes"])
     return (
         f"Against its parent {parent}: **{document['verdict']}**. Strict {document['metric']} "
         f"{document['b']['value']:.2f} against {document['a']['value']:.2f}, {document['diff']:+.2f} "

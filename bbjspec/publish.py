@@ -18,6 +18,7 @@ from bbjspec import leaderboard
 from bbjspec.committing import to_commit
 from bbjspec.digest import FileHashes, sha256_file
 from bbjspec.errors import BadInput, EnvironmentLacks, Finding, StageFailed
+from bbjspec.markdown import prose
 from bbjspec.parent import changed_since, compare_with_parent
 from bbjspec.placing import place_ggufs, place_of
 from bbjspec.stage import KINDS, Stage
@@ -173,7 +174,11 @@ def folder_document(folder: str, stages: Sequence[Stage], card: Stage | None) ->
 def run(root: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
     """Place an experiment's results. The lock file goes first and comes back last: without it nothing is published."""
     name, export = document["experiment"], document.get("export")
-    tokens = {"@EXPERIMENT@": name, "@EXPORT_DIR@": place_of(name, export), "@DESCRIPTION@": document["description"]}
+    tokens = {
+        "@EXPERIMENT@": name,
+        "@EXPORT_DIR@": place_of(name, export),
+        "@DESCRIPTION@": prose(document["description"]),
+    }
     if export:
         place_ggufs(root, name, export, log)
     for folder in document["folders"]:

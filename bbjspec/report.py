@@ -11,12 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from bbjspec.leaderboard import BOARD
 from bbjspec.publish import LOCKFILE
 
 PAGES = "build/report"
 _IMAGE = re.compile(r'<img src="([A-Za-z0-9_.-]+\.svg)"')
+_FOLD = re.compile(r"</details>\s*|<details>\s*<summary>[\w ,]+</summary>\s*")
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}"
@@ -62,11 +64,20 @@ def _page(root: Path, markdown: Path, name: str) -> str:
     return target.relative_to(root).as_posix()
 
 
+def _shown_html(_: Any, tokens: Sequence[Any], at: int, *__: Any) -> str:
+    """HTML of a Markdown text: the card's own fold is obeyed, all else shown."""
+    content = str(tokens[at].content)
+    return content if _FOLD.fullmatch(content) else escape(content)
+
+
 def html(markdown: str, title: str, folder: Path) -> str:
     """One HTML file of a Markdown text and the SVGs beside it. HTML in the Markdown is shown, not obeyed."""
     from markdown_it import MarkdownIt
 
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(_FRONT_MATTER.sub("", markdown))
+    parser = MarkdownIt("commonmark", {"html": True}).enable("table")
+    parser.add_render_rule("html_block", _shown_html)
+    parser.add_render_rule("html_inline", _shown_html)
+    body = parser.render(_FRONT_MATTER.sub("", markdown))
 
     def embedded(found: re.Match[str]) -> str:
         picture = folder / found[1]

@@ -81,7 +81,11 @@ KINDS: dict[str, Kind] = {
     ),
     "compare": Kind(2, ("comparison.json",), publish={"comparison.json": "comparison.json"}),
     "release": Kind(1, ("export.json", "release/"), publish={"export.json": "export.json", "release/": ""}),
-    "card": Kind(2, ("MODEL_CARD.md",), publish={"MODEL_CARD.md": "MODEL_CARD.md"}),
+    "card": Kind(
+        3,
+        ("MODEL_CARD.md", "scores.svg", "categories.svg", "funnel.svg"),
+        publish={name: name for name in ("MODEL_CARD.md", "scores.svg", "categories.svg", "funnel.svg")},
+    ),
 }
 
 

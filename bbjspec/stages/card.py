@@ -1,4 +1,4 @@
-"""Stage `card`: MODEL_CARD.md, made of the other stages' JSON and the builtin checker's recorded agreement.
+"""Stage `card`: MODEL_CARD.md and its plots, made of the other stages' JSON and the checker's recorded agreement.
 
 Config: spec. Inputs: audit, contamination, train, base_score, tuned_score, compare, release where GGUFs are made, and a
 score stage for each of the spec's references, which decide nothing. Source: template. The card does not know its
@@ -9,6 +9,7 @@ description, what came of the comparison with the parent, and where GGUFs are pl
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from typing import Any
 from bbjspec.bbj.agreement import recorded
 from bbjspec.embedded import source_of
 from bbjspec.errors import StageFailed
-from bbjspec.markdown import render
+from bbjspec.markdown import plain_name, prose, render
 from bbjspec.stage import StageRun
-from bbjspec.stages import cardtext
+from bbjspec.stages import cardplots, cardtext
 from bbjspec.stages.checkpoints import shown_base
 from bbjspec.stages.verdicts import TIER_OUTCOMES
 from bbjspec.store import read_json
@@ -28,17 +29,55 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "signed": cardtext.signed,
     "plain": cardtext.plain,
     "interval": cardtext.interval,
+    "chance": cardtext.chance,
     "count": cardtext.count,
+    "duration": cardtext.duration,
     "size": cardtext.size,
-    "python": repr,
+    "python": cardtext.literal,
+    "line": plain_name,
+    "prose": prose,
+}
+HUB_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}"
+# What the Hub calls the licences that teams use most: huggingface.co/docs/hub/repositories-licenses, 2025.
+LICENCES = {
+    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "isc", "mpl-2.0", "lgpl-3.0", "gpl-2.0", "gpl-3.0"),
+    *("agpl-3.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "openrail", "unlicense"),
 }
 
 
 def run(stage: StageRun) -> None:
-    """Write the card. Raises StageFailed for an input that cannot be read, BadInput for a template that fails."""
+    """Write card and plots. Raises StageFailed for an input that cannot be read, BadInput for a template that fails."""
     (template,) = stage.sources["template"]
-    text = render(template, template.relative_to(stage.root).as_posix(), context(stage), FILTERS)
+    known = context(stage)
+    text = render(template, template.relative_to(stage.root).as_posix(), known, FILTERS)
+    draw(known, stage.directory)
     (stage.directory / "MODEL_CARD.md").write_text(text, encoding="utf-8", newline="\n")
+
+
+def draw(known: Mapping[str, Any], folder: Path) -> None:
+    """Draw scores.svg, categories.svg and funnel.svg of the template's values."""
+    comparison = known["comparison"]
+    rows = cardplots.score_rows(comparison, known["release"], known["references"])
+    cardplots.scores(rows, comparison["metric"], folder / "scores.svg")
+    rows = cardplots.category_rows(comparison)
+    cardplots.categories(rows, comparison["metric"], folder / "categories.svg")
+    cardplots.funnel(known["base"]["funnel"], known["tuned"]["funnel"], folder / "funnel.svg")
+
+
+def pictures(
+    comparison: Mapping[str, Any],
+    base: Mapping[str, Any],
+    tuned: Mapping[str, Any],
+    release: Mapping[str, Any] | None,
+    references: Sequence[Mapping[str, Any]],
+) -> dict[str, str]:
+    """What stands for each plot where it is not seen."""
+    metric = comparison["metric"]
+    return {
+        "scores": cardplots.scores_text(cardplots.score_rows(comparison, release, references), metric),
+        "categories": cardplots.categories_text(cardplots.category_rows(comparison), metric),
+        "funnel": cardplots.funnel_text(base["funnel"], tuned["funnel"]),
+    }
 
 
 def context(stage: StageRun) -> dict[str, Any]:
@@ -48,6 +87,11 @@ def context(stage: StageRun) -> dict[str, Any]:
     spec = stage.config["spec"]
     source = source_of(str(spec["model"]["base"]))
     release = _read(stage, "release", "export.json") if "release" in stage.inputs else None
+    references = [
+        {"name": reference["name"], "results": _read(stage, f"{reference['name']}_score", "results.json")}
+        for reference in spec["eval"].get("references", ())
+    ]
+    scores = _scores(stage.input("tuned_score") / "scores.jsonl")
     return {
         "metadata": metadata(spec, comparison),
         "verdict": cardtext.verdict_sentence(comparison),
@@ -68,12 +112,12 @@ def context(stage: StageRun) -> dict[str, Any]:
         "agreement": str(recorded()),
         "base": base,
         "tuned": tuned,
-        "references": [
-            {"name": r["name"], "results": _read(stage, f"{r['name']}_score", "results.json")}
-            for r in spec["eval"].get("references", ())
-        ],
+        "references": references,
+        "pictures": pictures(comparison, base, tuned, release, references),
+        "steps": cardplots.STEPS,
         "outcomes": TIER_OUTCOMES,
-        "failures": cardtext.failures(_scores(stage.input("tuned_score") / "scores.jsonl"), tuned["by_prompt"]),
+        "failures": cardtext.failures(scores, tuned["by_prompt"]),
+        "failed": sum(one["tier"] == "syntax" and one["strict"] < one["n"] for one in tuned["by_prompt"].values()),
         "digests": {role: stage.input(role).name for role in sorted(stage.inputs)},
     }
 
@@ -95,11 +139,18 @@ def metadata(spec: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
             metric_value=entry["b"]["value"],
         )
         for name, entry in sorted(comparison["metrics"].items())
+        if cardtext.exists(entry["b"]["value"])
     ]
     base = str(spec["model"]["base"])
-    known = {} if source_of(base) == "local" else {"base_model": base}
+    known = source_of(base) != "local" and re.fullmatch(rf"{HUB_NAME}(/{HUB_NAME})?", base)
+    mixed = spec["data"].get("mix") or {}
+    files = [Path(path).stem for path in (spec["data"]["path"], mixed.get("path")) if path]
+    # What is called otherwise than anything on the Hub stands in the card's text alone.
+    datasets = [name for name in files if re.fullmatch(HUB_NAME, name)]
     data = ModelCardData(
-        **known,
+        **({"base_model": base} if known else {}),
+        **licence((spec.get("export") or {}).get("licence")),
+        datasets=datasets or None,
         library_name="peft",
         pipeline_tag="text-generation",
         tags=["bbj", "code", "lora", "sft"],
@@ -107,6 +158,14 @@ def metadata(spec: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
         eval_results=results,
     )
     return str(data.to_yaml()).strip()
+
+
+def licence(named: str | None) -> dict[str, str]:
+    """The Hub's fields for the spec's licence: `other` with a name for one that the Hub does not know."""
+    if named is None:
+        return {}
+    name = re.sub(r"[^a-z0-9.]+", "-", named.lower()).strip("-")[:96]
+    return {"license": name} if name in LICENCES else {"license": "other", **({"license_name": name} if name else {})}
 
 
 def settings(spec: Mapping[str, Any]) -> list[tuple[str, str]]:

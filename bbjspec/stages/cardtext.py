@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
+from bbjspec.markdown import span
 from bbjspec.stages.verdicts import OUTCOMES, PASS
 
 MAX_FAILURES = 10
@@ -14,29 +16,53 @@ PER_KIND = 2  # failures of one outcome in one category, as long as there are ot
 
 def signed(value: float | None, digits: int = 2) -> str:
     """`+0.54`, or `n/a` for a figure that does not exist."""
-    return "n/a" if value is None else f"{value:+.{digits}f}"
+    return f"{round(value, digits) + 0.0:+.{digits}f}" if exists(value) else "n/a"  # never -0.00
 
 
 def plain(value: float | None, digits: int = 2) -> str:
     """`0.54`, or `n/a` for a figure that does not exist."""
-    return "n/a" if value is None else f"{value:.{digits}f}"
+    return f"{round(value, digits) + 0.0:.{digits}f}" if exists(value) else "n/a"
 
 
 def interval(bounds: Sequence[float | None] | None, digits: int = 2) -> str:
     """`[0.44, 0.64]`, or `n/a` where there is none."""
-    if bounds is None or any(bound is None for bound in bounds):
+    if bounds is None or not all(map(exists, bounds)):
         return "n/a"
     return "[" + ", ".join(plain(bound, digits) for bound in bounds) + "]"
 
 
+def chance(value: float | None) -> str:
+    """A p value: `0.023`, `3.6e-15`, or `n/a`."""
+    return f"{value:.2g}" if exists(value) else "n/a"
+
+
 def count(value: float | None) -> str:
     """A whole number with thousands set apart, or `n/a`."""
-    return "n/a" if value is None else f"{value:,.0f}"
+    return f"{value:,.0f}" if exists(value) else "n/a"
+
+
+def duration(seconds: float | None) -> str:
+    """`68 s`, `12.3 min` or `5.4 h`, or `n/a`."""
+    if not exists(seconds):
+        return "n/a"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def exists(value: float | None) -> TypeGuard[float]:
+    """Whether there is such a figure: a lost one is null, or no number that JSON should hold."""
+    return value is not None and math.isfinite(value)
 
 
 def size(value: float) -> str:
     """Bytes as `19.8 GB` or `4.1 MB` (decimal, as disks are sold)."""
     return f"{value / 1e9:,.1f} GB" if value >= 1e9 else f"{value / 1e6:,.1f} MB"
+
+
+def literal(value: object) -> str:
+    """The value as Python writes it, without the publisher's tokens."""
+    return repr(value).replace("@", "\\x40") if isinstance(value, str) else repr(value)
 
 
 def release_sentence(release: Mapping[str, Any]) -> str:
@@ -64,12 +90,12 @@ def verdict_sentence(comparison: Mapping[str, Any]) -> str:
     """
     baselines = list(comparison["baselines"].values())
     hard = ("FAIL", "INCONCLUSIVE", "PASS")
-    told = min(baselines, key=lambda one: (hard.index(one["decision"]), one["diff"]))
+    told = min(baselines, key=lambda one: (hard.index(one["decision"]), one["diff"] if exists(one["diff"]) else 0.0))
     than = "its base" if len(baselines) == 1 else f"a baseline ({told['name']})"
     decision, ci = told["decision"], told["ci"]
     if decision == "PASS":
         said = f"Better than {than if len(baselines) == 1 else 'every baseline'} at BBj"
-    elif decision == "FAIL" and ci[1] < 0:
+    elif decision == "FAIL" and ci and ci[1] < 0:
         said = f"Worse than {than} at BBj"
     elif decision == "FAIL":
         said = f"Not better than {than} at BBj by the {comparison['min_effect']:.2f} asked for"
@@ -79,7 +105,7 @@ def verdict_sentence(comparison: Mapping[str, Any]) -> str:
     judge = (
         "judged by the builtin checker (approximate), not by bbjcpl"
         if compiler["name"] == "builtin"
-        else f"judged by {compiler['name']} {compiler['version']}"
+        else f"judged by {compiler['name']} {span(compiler['version'])}"
     )
     samples = comparison["n_samples"]
     against = f" ({told['name']})" if decision == "PASS" and len(baselines) > 1 else ""

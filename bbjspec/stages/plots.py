@@ -1,8 +1,9 @@
-"""Plots for the model card: deterministic SVG and PNG, readable without colour."""
+"""The plot of a training, and what all plots of a card share: deterministic SVG and PNG, readable without colour."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ SETTINGS = {
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so that the PNG's letters are the same everywhere
     "font.size": 11,
 }
+BASE, TUNED, OTHER, LINE, GRID = "#b3541e", "#1f5fa8", "#555555", "#333333", "#dddddd"
 
 Points = list[tuple[int, float]]
 
@@ -29,47 +31,59 @@ def loss(log: Sequence[Mapping[str, Any]], best_step: int, folder: Path) -> None
     dotted vertical line. Losses that are far above the rest, as one bad batch or the first steps can have, are left out
     of the picture and of the running mean, and a note says so: the limits fit what happens in all other steps.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     train: Points = [(entry["step"], entry["loss"]) for entry in log if "loss" in entry]
     val: Points = [(entry["step"], entry["eval_loss"]) for entry in log if "eval_loss" in entry]
     limit = highest(train, val)
     beyond = [(step, value) for step, value in (*train, *val) if value > limit]
-    with matplotlib.rc_context(SETTINGS):
-        figure = Figure(figsize=(7, 3.6), layout="tight")
-        axes = figure.add_subplot()
+    with drawing(7, 3.6) as (figure, axes):
         if len(train) < FEWEST:
             few = {"marker": ".", "markersize": 7, "linewidth": 1.6}
-            _draw(axes, train, "training loss", color="#1f5fa8", **few)
+            _draw(axes, train, "training loss", color=TUNED, **few)
         else:
             window, mean = running_mean(train, limit)
             _draw(axes, train, "training loss", color="#93b4db", linewidth=0.6)
-            _draw(axes, mean, f"mean over {window} steps", color="#1f5fa8", linewidth=2)
+            _draw(axes, mean, f"mean over {window} steps", color=TUNED, linewidth=2)
         every = len(val) // 25 + 1
         marked = {"linestyle": "--", "marker": "o", "markersize": 5, "markevery": every, "linewidth": 1.6}
-        _draw(axes, val, "validation loss", color="#b3541e", **marked)
-        axes.axvline(
-            best_step, color="#333333", linewidth=1.2, linestyle=":", label=f"best checkpoint, step {best_step}"
-        )
+        _draw(axes, val, "validation loss", color=BASE, **marked)
+        axes.axvline(best_step, color=LINE, linewidth=1.2, linestyle=":", label=f"best checkpoint, step {best_step}")
         axes.set_xlabel("optimizer step")
         axes.set_ylabel("loss, nats per token")
         axes.set_xlim(left=0)
         axes.set_ylim(0, limit * 1.06)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(visible=True, color="#dddddd", linewidth=0.7)
+        axes.grid(visible=True, color=GRID, linewidth=0.7)
         axes.legend(edgecolor="none", framealpha=0.8)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
         if beyond:
             axes.set_title(_left_out(beyond), fontsize=9, loc="left")
         title = f"{'Training and validation' if val else 'Training'} loss; best checkpoint at step {best_step}"
-        about = {"Date": None, "Creator": None, "Title": title}
-        figure.savefig(folder / "loss.svg", format="svg", metadata=about)
+        save_svg(figure, folder / "loss.svg", title)
         figure.savefig(folder / "loss.png", format="png", metadata={"Software": None, "Title": title}, dpi=DPI)
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[tuple[Any, Any]]:
+    """A figure of so many inches and its axes, on white, whatever matplotlib is set to on this machine."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        figure = Figure(figsize=(width, height), layout="tight")
+        axes = figure.add_subplot()
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        yield figure, axes
+
+
+def save_svg(figure: Any, path: Path, title: str) -> None:
+    """Write the figure. Same figure, same bytes: no date, no name of a program or machine."""
+    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
 
 
 def highest(train: Points, val: Points) -> float:

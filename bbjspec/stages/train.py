@@ -137,7 +137,7 @@ def _template(stage: StageRun) -> str:
 
 
 def _git(root: Path) -> dict[str, Any]:
-    """Commit and whether tracked files differ from it; nulls where there is no git or no repository."""
+    """Commit, whether tracked files differ from it, and git's user; nulls where there is no git, repository or name."""
     import subprocess
 
     def ask(*words: str) -> str | None:
@@ -148,4 +148,5 @@ def _git(root: Path) -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit, changes = ask("rev-parse", "HEAD"), ask("status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit, "dirty": bool(changes) if commit is not None and changes is not None else None}
+    dirty = bool(changes) if commit is not None and changes is not None else None
+    return {"commit": commit, "dirty": dirty, "user": ask("config", "user.name") or None}

@@ -149,7 +149,7 @@ def test_the_card_says_what_was_forgotten() -> None:
     text = (ROOT / "templates/MODEL_CARD.md.j2").read_text()
     start = text.index("{% if comparison.forgetting is not none %}")
     limits = text.index("{% if comparison.forgetting is none %}")
-    parts = text[start : text.index("## Data")] + text[limits : text.index("## How to use it")]
+    parts = text[start : text.index("On this page")] + text[limits : text.index("## How to use it")]
 
     def shown(forgetting: Any) -> str:
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)

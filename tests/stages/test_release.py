@@ -187,12 +187,13 @@ def test_an_adapter_that_knows_nothing_loses_nothing_that_could_be_seen(site: Si
 
 
 def card(document: Any) -> str:
-    """The part of the card about the export."""
+    """The parts of the card about the export."""
     template = Path("templates/MODEL_CARD.md.j2").read_text()
-    start = template.index("{% if release is not none %}\n## Export")
+    start, told = (template.index(f"{{% if release is not none {more}") for more in ("%}\n## Export", "and release."))
+    parts = template[start : template.index("## Instructive")] + template[told : template.index("## Provenance")]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= FILTERS
-    return environment.from_string(template[start : template.index("## Instructive")]).render(release=document)
+    return environment.from_string(parts).render(release=document)
 
 
 def test_the_card_shows_each_against_the_adapter(site: Site) -> None:
@@ -206,7 +207,7 @@ def test_the_card_shows_each_against_the_adapter(site: Site) -> None:
         rows[3] == "| f16 | 0.0 MB | 1.000 | [1.000, 1.000] | +0.000 [0.000, 0.000] | −0.10 | non-inferior | released |"
     )
     assert "| 0.500 |" in rows[4] and rows[4].endswith("| inferior | **withheld** |")
-    assert "cd @EXPORT_DIR@\nollama create bbjspec-3f2a91c0:f16 -f Modelfile.f16\n" in text and "For Ollama:" in text
+    assert "cd @EXPORT_DIR@\nollama create bbjspec-3f2a91c0:f16 -f Modelfile.f16\n" in text and "### By Ollama" in text
     site.compared(decision="FAIL", reason="too little")
     (site.project / "release/release/Modelfile.f16").unlink()
     withheld = card(site.run())

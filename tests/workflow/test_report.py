@@ -49,7 +49,10 @@ def test_a_clone_has_a_report_of_what_is_published(finished: Path, tmp_path: Pat
 
 def test_what_a_model_wrote_is_no_html(tmp_path: Path) -> None:
     (tmp_path / "a.svg").write_text("<svg/>")
-    hostile = "---\nx: y\n---\n# T\n\n<script>alert(1)</script> ![a](a.svg) ![b](../b.svg) ![c](http://c/c.svg)\n"
+    hostile = "---\nx: y\n---\n# T\n\n<script>alert(1)</script>\n\n![a](a.svg) ![b](../b.svg) ![c](http://c/c.svg)\n"
+    hostile += "\n<details>\n<summary>All fields</summary>\n\nx <b>y\n\n</details>\n\n<details onclick=x>\n"
     made = html(hostile, "<t>", tmp_path)
+    assert "<details>\n<summary>All fields</summary>" in made and "</details>" in made and "&lt;b&gt;y" in made
+    assert "&lt;details onclick=x&gt;" in made
     assert "<script" not in made and "&lt;script&gt;" in made and "<title>&lt;t&gt;</title>" in made
     assert re.findall(r'src="([^"]{4})', made) == ["data", "../b", "http"], "files beside the card alone are read"

@@ -11,7 +11,6 @@ from bbjspec.markdown import span
 from bbjspec.stages.verdicts import OUTCOMES, PASS
 
 MAX_FAILURES = 10
-PER_KIND = 2  # failures of one outcome in one category, as long as there are others
 
 
 def signed(value: float | None, digits: int = 2) -> str:
@@ -130,27 +129,29 @@ def gain_sentence(told: Mapping[str, Any]) -> str:
 def failures(scores: Iterable[Mapping[str, Any]], prompts: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Up to ten failed syntax answers that tell most, one a prompt.
 
-    Prompts that pass least come first; of each, the first sample with its most frequent failure; at most two of one
-    outcome in one category while others are left.
+    Each category shows its worst prompt before any shows its second. Prompts that pass least come first, and of those
+    that pass alike the ones of the category that loses most samples; of a prompt, the first sample with its most
+    frequent failure.
     """
     failed: dict[str, list[Mapping[str, Any]]] = {}
+    lost: Counter[str] = Counter()
     for row in scores:
         if row["tier"] == "syntax" and row["outcome"] != PASS:
             failed.setdefault(row["task_id"], []).append(row)
-    chosen: list[dict[str, Any]] = []
-    spare: list[dict[str, Any]] = []
-    kinds: Counter[tuple[str, str]] = Counter()
+            lost[row["category"]] += 1
+    ranked: list[tuple[int, float, int, str]] = []
+    seen: Counter[str] = Counter()
     for name in sorted(failed, key=lambda name: (prompts[name]["strict"] / prompts[name]["n"], name)):
-        outcomes = Counter(row["outcome"] for row in failed[name])
-        outcome = min(outcomes, key=lambda one: (-outcomes[one], list(OUTCOMES).index(one)))
-        row = min((r for r in failed[name] if r["outcome"] == outcome), key=lambda r: r["sample_idx"])
-        kind = (row["category"], outcome)
-        kinds[kind] += 1
-        (chosen if kinds[kind] <= PER_KIND else spare).append(_failure(row, prompts[name], outcomes[outcome]))
-    return (chosen + spare)[:MAX_FAILURES]
+        category = failed[name][0]["category"]
+        ranked.append((seen[category], prompts[name]["strict"] / prompts[name]["n"], -lost[category], name))
+        seen[category] += 1
+    return [_failure(failed[name], prompts[name]) for *_, name in sorted(ranked)[:MAX_FAILURES]]
 
 
-def _failure(row: Mapping[str, Any], prompt: Mapping[str, Any], times: int) -> dict[str, Any]:
+def _failure(rows: Sequence[Mapping[str, Any]], prompt: Mapping[str, Any]) -> dict[str, Any]:
+    outcomes = Counter(row["outcome"] for row in rows)
+    outcome = min(outcomes, key=lambda one: (-outcomes[one], list(OUTCOMES).index(one)))
+    row = min((row for row in rows if row["outcome"] == outcome), key=lambda row: row["sample_idx"])
     errors = row["compiler"]["errors"]
     return {
         "id": row["task_id"],
@@ -161,7 +162,7 @@ def _failure(row: Mapping[str, Any], prompt: Mapping[str, Any], times: int) -> d
         "code": row["solution"],
         "outcome": row["outcome"],
         "meaning": OUTCOMES[row["outcome"]],
-        "times": times,
+        "times": outcomes[outcome],
         "n": prompt["n"],
         "passed": prompt["strict"],
         "error": errors[0] if errors else None,

@@ -652,3 +652,27 @@ def test_the_plots(made: Documents, tmp_path: Path) -> None:
     for name in texts:
         svg = (tmp_path / f"{name}.svg").read_text()
         assert "fill: #ffffff" in svg and "<dc:date>" not in svg and "<script" not in svg
+
+
+def test_each_category_shows_its_worst_prompt_before_any_shows_its_second() -> None:
+    scores, prompts = [], {}
+    for category, prompt_rates in {"many": [0, 0, 1, 1], "few": [0, 1], "mild": [1]}.items():
+        for number, passed in enumerate(prompt_rates):
+            name = f"{category}/{number}"
+            prompts[name] = {"strict": passed, "n": 2, "input": "?"}
+            for sample in range(passed, 2):
+                scores.append(
+                    {
+                        "tier": "syntax",
+                        "task_id": name,
+                        "sample_idx": sample,
+                        "category": category,
+                        "difficulty": "basic",
+                        "solution": "",
+                        "outcome": "compile_error",
+                        "compiler": {"errors": []},
+                        "checks": {"missing": [], "forbidden": []},
+                    }
+                )
+    chosen = [failure["id"] for failure in cardtext.failures(scores, prompts)]
+    assert chosen == ["many/0", "few/0", "mild/0", "many/1", "few/1", "many/2", "many/3"]

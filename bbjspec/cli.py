@@ -209,11 +209,16 @@ def board(
 
 
 @app.command()
-def schema() -> None:
+def schema(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The reference for people: docs/spec-reference.md.")
+    ] = False,
+) -> None:
     """The JSON Schema of specs, for editors. Example: bbjspec schema > experiments/schema.json"""
+    from bbjspec.spec.reference import reference_text
     from bbjspec.spec.schema import schema_text
 
-    print(schema_text(), end="")
+    print(reference_text() if markdown else schema_text(), end="")
 
 
 @app.command(name="import")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from bbjspec import yamlio
+from bbjspec.spec.reference import reference_text
 from bbjspec.spec.schema import schema, schema_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -91,3 +93,21 @@ def test_descriptions_tell_unit_and_reason() -> None:
     field = schema()["$defs"]["TrainingSpec"]["properties"]["max_length"]
     assert field["description"].startswith("Longest row") and "Unit: tokens." in field["description"]
     assert "Default: " in field["description"] and field["minimum"] == 16
+
+
+def test_the_reference_is_current() -> None:
+    assert (REPOSITORY / "docs/spec-reference.md").read_text(encoding="utf-8") == reference_text(), (
+        "bbjspec schema --markdown > docs/spec-reference.md"
+    )
+
+
+def test_the_reference_has_every_field_with_its_unit_and_reason() -> None:
+    page = reference_text()
+    for part in (schema(), *schema()["$defs"].values()):
+        for name, field in part["properties"].items():
+            if part.get("title") == "Experiment" and "$ref" in field:
+                assert re.search(rf"^## `{name}`$", page, re.MULTILINE)
+                continue
+            rows = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+            for said in (field.get("unit", ""), field.get("why", "")):
+                assert any(said in row for row in rows), name

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import re
+import shlex
+import tomllib
 from pathlib import Path
 
+import pytest
+import typer.main
+from snakemake.cli import get_argument_parser
+
 from bbjspec.cli import app
+from benchmarks.picture import PICTURE, picture
+from tests.doclines import PAGES, spans
 
 ROOT = Path(__file__).parents[2]
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMING = {"card", "doctor", "leaderboard"} - set(COMMANDS)
 
 
 def test_every_command_is_in_the_readme() -> None:
@@ -33,3 +45,64 @@ def test_every_link_leads_somewhere() -> None:
             if not target.startswith(("http", "#")) and not (page.parent / target.split("#")[0]).exists():
                 dead.append(f"{page.relative_to(ROOT)}: {target}")
     assert dead == []
+
+
+def options_of(name: str) -> set[str]:
+    """The options of a command; bbjcpl's command line is its own module's."""
+    if name == "cpl":
+        return set(re.findall(r"-{1,2}[A-Za-z]+", (ROOT / "bbjspec/bbj/cpl.py").read_text(encoding="utf-8")))
+    return {option for parameter in COMMANDS[name].params for option in parameter.opts} | {"--help"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_prose_names_is_there(page: Path) -> None:
+    """Commands inside a sentence may leave something out; what they name must exist."""
+    snakemake = set(get_argument_parser()._option_string_actions)
+    for span in spans(page.read_text(encoding="utf-8")):
+        for part in re.split(r" && | > ", span):
+            program, *words = shlex.split(part)
+            options = {word.strip("[]").split("=")[0] for word in words if word.strip("[").startswith("-")}
+            if program == "bbjspec" and words[0].startswith("-"):
+                assert set(words) <= {"--help", "--version", "--debug"}, span
+            elif program == "bbjspec" and words[0] not in COMING:
+                assert words[0] in COMMANDS and options <= options_of(words[0]), span
+            elif program == "snakemake":
+                assert options <= snakemake, span
+            elif program == "make" and not options:
+                assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), span
+            elif program == "python" and words[0] == "-m":
+                assert importlib.util.find_spec(words[1]), span
+            elif program in ("python", "pytest"):
+                script = (ROOT / words[0]).read_text(encoding="utf-8")
+                assert all(f'"{option}"' in script for option in options), span
+
+
+def test_the_extra_for_weights_and_biases_is_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (project["name"], "wandb" in project["optional-dependencies"]) == ("bbjspec", True)
+
+
+def test_the_picture_is_the_example_card() -> None:
+    drawn = PICTURE.read_text(encoding="utf-8")
+    assert drawn == picture(), "python benchmarks/picture.py"
+    assert set(re.findall(r"https?://[^\s\"]+", drawn)) == {"http://www.w3.org/2000/svg"}  # and nothing is fetched
+    assert not re.search(r"@import|url\((?!#)|href", drawn)
+
+
+def test_the_readme_has_every_exit_code() -> None:
+    from bbjspec import errors
+
+    tree = ast.parse(Path(errors.__file__).read_text(encoding="utf-8"))
+    said = set(re.findall(r"\b(\d+) [a-z]", ast.get_docstring(tree) or ""))
+    table = re.findall(r"^\| (\d+) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert said == set(table) and len(said) == 7
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_every_file_that_contributing_lists_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:bbjspec|tests|rules|docs|experiments|templates|benchmarks)/[^` ]*)`", text):
+        assert list(ROOT.glob(re.sub(r"<[^>]*>", "*", path.rstrip("/")))), path

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import typer.main
+
 from bbjspec.cli import app
 from tests.doclines import REPOSITORY, commands, section
 from tests.harness import environment, snakemake
@@ -40,7 +42,7 @@ def test_the_daily_loop_from_the_readme_alone(small: Path) -> None:
     (small / ".venv").symlink_to(sys.prefix, target_is_directory=True)
     said = {}
     for line in loop[1:]:
-        if line.startswith("bbjspec card") and "card" not in {c.name for c in app.registered_commands}:
+        if line.startswith("bbjspec card") and "card" not in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
             line = "cat adapters/v1/MODEL_CARD.md"
         ended = typed(small, line)
         word = line.split()[1] if line.startswith("bbjspec") else line.split()[0]

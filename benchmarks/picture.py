@@ -33,7 +33,7 @@ def picture() -> str:
     console = Console(
         record=True, width=WIDTH, file=io.StringIO(), force_terminal=True, color_system="standard", theme=STYLES
     )
-    console.print(Markdown(first_screen(CARD.read_text(encoding="utf-8")), hyperlinks=False))
+    console.print(Markdown(first_screen(CARD.read_text(encoding="utf-8"))))
     # Rich would have a reader's browser fetch a font from elsewhere, and draws a window's three buttons.
     frame = re.sub(r"@font-face \{\{.*?\}\}\s*|<!--.*?-->", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     frame = frame.replace("Fira Code, ", "")

@@ -88,7 +88,7 @@ def _gpu(asked: Asked, who: tuple[str, ...], told: probes.Told) -> Iterable[Chec
             most = f"{supports // 1000}.{supports % 1000 // 10}"
             why = f"none seen: driver {facts.get('driver')} supports CUDA {most}, torch is built for {facts['built']}"
         remedy = "run where nvidia-smi lists a GPU, with a torch built for its driver, or write resources.gpu: 0"
-        yield judged("GPU", purpose, who, why, remedy, good=False, soft=told.slow)
+        yield judged("GPU", purpose, who, why, remedy, good=False, soft=cards is None)
         yield judged("GPU memory", "weights, activations, answers", who, "none", remedy, good=not who, soft=True)
         return
     counted = {(name, size): cards.count([name, size]) for name, size in map(tuple, cards)}
@@ -113,9 +113,12 @@ def _bitsandbytes(who: tuple[str, ...], told: probes.Told) -> Check:
         found = f"{installed} installed" if installed else "not installed"
         return judged("bitsandbytes", purpose, who, found)
     works = "bitsandbytes" in told.facts
-    broken = (told.trouble or "no answer") if "supports" in told.facts else "cannot be tried without torch"
+    untried = "cards" not in told.facts and installed is not None  # that torch lacks is told once
+    broken = "cannot be tried without torch" if untried else told.trouble or "no answer"
     found = told.facts["bitsandbytes"] if works else broken if installed else "not installed"
-    return judged("bitsandbytes", purpose, who, found, INSTALL, good=works, soft=told.slow and installed is not None)
+    return judged(
+        "bitsandbytes", purpose, who, found, INSTALL, good=works, soft=untried or (told.slow and installed is not None)
+    )
 
 
 def flash(asked: Asked) -> Iterable[Check]:

@@ -19,8 +19,9 @@ SECONDS = 8.5
 
 
 def _specs(asked: Asked) -> Iterable[Check]:
+    who = ", ".join(asked.everyone) if len(asked.everyone) <= 5 else str(len(asked.everyone))
     count = len(asked.plan.experiments) + len(asked.plan.bad_specs)
-    said = f"{count} {'experiment' if count == 1 else 'experiments'}, to run: {', '.join(asked.everyone) or 'none'}"
+    said = f"{count} {'experiment' if count == 1 else 'experiments'}, to run: {who or 'none'}"
     if asked.bad:
         said += f"; with errors: {', '.join(asked.bad)}"
     state: State = "warning" if asked.bad else "ok"

@@ -310,4 +310,5 @@ def ollama_url() -> str:
     host = os.environ.get("OLLAMA_HOST", "").strip() or "127.0.0.1"
     parts = urlsplit(host if "://" in host else f"http://{host}")
     name = "127.0.0.1" if parts.hostname in (None, "0.0.0.0", "::") else parts.hostname
-    return f"{parts.scheme}://{f'[{name}]' if ':' in str(name) else name}:{parts.port or 11434}"
+    port = parts.port or ({"https": 443}.get(parts.scheme, 80) if "://" in host else 11434)
+    return f"{parts.scheme}://{f'[{name}]' if ':' in str(name) else name}:{port}"

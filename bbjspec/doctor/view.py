@@ -46,10 +46,14 @@ def lines(checks: Sequence[Check]) -> Iterator[str]:
 
 def _about(check: Check) -> Iterator[str]:
     if check.purpose:
-        by = f", needed by {', '.join(check.needed_by)}" if check.needed_by else ""
+        by = f", needed by {_names(check.needed_by)}" if check.needed_by else ""
         yield f"for {check.purpose}{by}"
     if check.remedy:
         yield f"get it: {check.remedy}"
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 5 else f"{len(names)} experiments"
 
 
 def show(checks: Sequence[Check]) -> None:
@@ -71,7 +75,7 @@ def show(checks: Sequence[Check]) -> None:
             found.append(f"\nget it: {check.remedy}", style)
         purpose = Text(check.purpose, "dim")
         if check.state != "not needed" and check.needed_by:
-            purpose.append(f" ({', '.join(check.needed_by)})")
+            purpose.append(f" ({_names(check.needed_by)})")
         dim = "dim" if check.state == "not needed" else ""
         table.add_row(Text(check.state, style), Text(check.name, dim or "bold"), found, purpose, style=dim or None)
     terminal.console().print(table)

@@ -241,6 +241,89 @@ def test_bitsandbytes_for_each_that_asks(fresh: Path) -> None:
     assert Asked(read_plan(fresh)).who(asked.quantizes) == ("v1",)
 
 
+def test_the_sandbox_where_a_suite_runs_python(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bbjspec import sandbox
+
+    assert checks(fresh)["sandbox"].state == "not needed"
+    general = sorted((Path(__file__).parents[2] / "eval/prompts/general").glob("*.jsonl"))[0]
+    shutil.copy(general, fresh / "eval/prompts/general.jsonl")
+    found = checks(fresh)["sandbox"]
+    assert found.state in ("ok", "warning") and "seccomp" in found.found and found.needed_by == ("v1",)
+
+    def layers() -> Any:
+        raise EnvironmentLacks("the sandbox for general prompts cannot be closed: use Linux")
+
+    monkeypatch.setattr(sandbox, "layers", layers)
+    found = checks(fresh)["sandbox"]
+    assert (found.state, found.remedy) == ("lacks", "use Linux")
+
+
+def test_the_hub_is_asked_only_for_what_is_not_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    asked_for: list[tuple[str, str]] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked_for.append((self.path, self.headers["Authorization"]))
+            self.send_response(
+                {"org/moved": 307, "org/gated": 403, "org/gone": 404}[self.path[1:].partition("/res")[0]]
+            )
+            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    assert probes.hub_token() and probes.hub_answers("org/moved", "a" * 40) == ""
+    assert asked_for == [(f"/org/moved/resolve/{'a' * 40}/config.json", f"Bearer {SECRET}")]
+    assert probes.hub_answers("org/gated", None) == "access is gated"
+    assert probes.hub_answers("org/gone", None) == "no such revision"
+    server.shutdown()
+    server.server_close()
+    assert probes.hub_answers("org/moved", None).startswith("the Hub does not answer (")
+    snapshot = tmp_path / "models--org--base/snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "one.safetensors"):
+        (snapshot / name).write_text("{}")
+    (snapshot / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"w": "one.safetensors", "v": "two.safetensors"}}'
+    )
+    assert not probes.hub_cached("org/base", "a" * 40), "half a download"
+    (snapshot / "two.safetensors").write_text("{}")
+    assert probes.hub_cached("org/base", "a" * 40) and not probes.hub_cached("org/base", None)
+    (tmp_path / "models--org--base/refs").mkdir()
+    (tmp_path / "models--org--base/refs/main").write_text("a" * 40)
+    assert probes.hub_cached("org/base", None)
+
+
+def test_keys_and_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert not probes.wandb_key()
+    (tmp_path / "netrc").write_text("what is this")
+    assert not probes.wandb_key()
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {SECRET}\n")
+    assert probes.wandb_key()
+    for said, meant in {
+        "": "http://127.0.0.1:11434",
+        "0.0.0.0": "http://127.0.0.1:11434",
+        "box:8080": "http://box:8080",
+        "https://box.example": "https://box.example:443",
+        "[::1]:99": "http://[::1]:99",
+    }.items():
+        monkeypatch.setenv("OLLAMA_HOST", said)
+        assert probes.ollama_url() == meant
+    assert probes.existing(tmp_path / "a/b/c") == tmp_path and probes.cores()[0] >= 1
+    if sys.platform == "linux":
+        assert probes.file_system(Path("/proc")) == "proc" and probes.file_system(tmp_path)
+
+
 # What is broken, through the command itself.
 
 

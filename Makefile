@@ -10,7 +10,7 @@ export TOKENIZERS_PARALLELISM := false
 
 demo: $(READY)
 	@$(VENV)/bin/snakemake --cores $(CORES) demo --resources gpu=1
-	@echo "model card: adapters/demo/MODEL_CARD.md"
+	@$(VENV)/bin/bbjspec card demo
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile tests

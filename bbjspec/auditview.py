@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bbjspec.errors import BadInput, Finding, UsageError
+from bbjspec.terminal import show
 
 if TYPE_CHECKING:
     from bbjspec.data.audit import Judges
@@ -53,7 +54,7 @@ def run(dataset: Path, options: Options, *, as_json: bool, export: Path | None) 
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
     else:
-        _show(list(lines(result, shown)))
+        show(lines(result, shown))
     if export is not None:
         try:
             count = review.export(found, dataset, export, shown)
@@ -160,16 +161,3 @@ def _built(spec: Experiment) -> Path | None:
             folder = Path(experiment.roles["tokenizer"].directory, "tokenizer")
             return folder if folder.is_dir() else None
     return None
-
-
-def _show(lines: list[tuple[str, str]]) -> None:
-    """Print: with colour on a terminal, plain elsewhere. A line is never folded, nor ends in blanks."""
-    if not sys.stdout.isatty():
-        print("\n".join(line for line, _ in lines))
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    for line, style in lines:
-        console.print(Text(line, style=style), soft_wrap=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bbjspec import __version__
-from bbjspec.errors import BadInput, BbjspecError, UsageError
+from bbjspec.errors import BadInput, BbjspecError, Finding, UsageError
 
 if TYPE_CHECKING:
     from bbjspec.plan import Plan
@@ -20,15 +22,11 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=False,
     pretty_exceptions_enable=False,
-    help="One YAML spec an experiment: check it, plan it, let Snakemake run it, read its card.",
+    suggest_commands=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-LOOP = """bbjspec: one YAML spec an experiment
-  edit    experiments/v3.yaml
-  check   bbjspec check
-  plan    bbjspec plan
-  run     snakemake --cores 8 v3 --resources gpu=1
-  read    adapters/v3/MODEL_CARD.md"""
+_JSON = typer.Option("--json", help="As data.")
 
 
 def _version(wanted: bool) -> None:
@@ -41,11 +39,15 @@ def _version(wanted: bool) -> None:
 def main(
     context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
-    """Without a command: the daily loop."""
+    """One YAML spec an experiment: check it, plan it, let Snakemake run it, read its card. Example: bbjspec"""
     if context.invoked_subcommand is None:
-        print(LOOP)
+        from bbjspec.loop import loop
+
+        print("\n".join(loop(Path.cwd())))
 
 
 def _root() -> Path:
@@ -55,8 +57,16 @@ def _root() -> Path:
     return root
 
 
+def _data(document: Any) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
 def _named(specs: list[str] | None) -> set[str] | None:
     return {Path(spec).name.removesuffix(".yaml") for spec in specs} if specs else None
+
+
+def _findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    return [asdict(finding) for finding in findings]
 
 
 def _known(plan: Plan, names: set[str] | None) -> None:
@@ -77,6 +87,7 @@ def check(
         typer.Option("--data", metavar="FILE", help="With --suite: no prompt may be given away here."),
     ] = None,
     compiler: Annotated[str, typer.Option("--compiler", help="With --suite: builtin or bbjcpl.")] = "builtin",
+    as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Every error of every spec in one go; with --suite, of the prompts. Example: bbjspec check v3"""
     from bbjspec.plan import read_plan
@@ -84,37 +95,53 @@ def check(
     if suite:
         from bbjspec import suites
 
-        for line in suites.check(Path() if specs else _root(), specs or (), data or (), compiler):
-            print(line)
+        said: list[str] = []
+        bad: BadInput | None = None
+        try:
+            for line in suites.check(Path() if specs else _root(), specs or (), data or (), compiler):
+                said.append(line)
+                if not as_json:
+                    print(line)
+        except BadInput as error:
+            bad = error
+        if as_json:
+            _data({"suites": said, "findings": _findings(bad.findings if bad else ())})
+        if bad:
+            raise bad
         return
     if data or compiler != "builtin":
         raise UsageError("--data and --compiler belong to --suite: bbjspec check --suite --data FILE")
     plan = read_plan(_root())
     names = _named(specs)
     _known(plan, names)
-    if findings := plan.findings(names):
-        raise BadInput(findings)
+    findings = plan.findings(names)
     good = [name for name in plan.experiments if names is None or name in names]
-    print(f"{len(good)} good: {', '.join(good)}" if good else "no experiments yet: write experiments/<name>.yaml")
+    if as_json:
+        _data({"good": good, "findings": _findings(findings)})
+    if findings:
+        raise BadInput(findings)
+    if not as_json:
+        print(f"{len(good)} good: {', '.join(good)}" if good else "no experiments yet: write experiments/<name>.yaml")
 
 
 @app.command()
 def plan(
     specs: Annotated[list[str] | None, typer.Argument(help="Names or files; all with something to do if none.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+    as_json: Annotated[bool, _JSON] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="As if what is outdated were to be made anew.")] = False,
 ) -> None:
     """Each experiment's stages: what is to run, why, and what it needs. Example: bbjspec plan v3"""
     from bbjspec.plan import read_plan
-    from bbjspec.planview import PlanView, show
+    from bbjspec.planview import PlanView
+    from bbjspec.terminal import show
 
     compiled, names = read_plan(_root(), refresh=refresh), _named(specs)
     _known(compiled, names)
     view = PlanView(compiled, names)
     if as_json:
-        print(json.dumps(view.document(), indent=2, ensure_ascii=False))
+        _data(view.document())
     else:
-        show(view)
+        show(view.lines())
     if findings := compiled.findings(names):
         raise BadInput(findings)
 
@@ -133,10 +160,14 @@ def compile_plan(
 @app.command()
 def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,
+    as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """What in build/ no spec needs; nothing is deleted without --delete. Example: bbjspec gc --delete"""
     from bbjspec import gc as garbage
 
+    if as_json:
+        garbage.collect_as_data(_root(), delete=delete, tell=_data)
+        return
     for line in garbage.collect(_root(), delete=delete):
         print(line)
 
@@ -162,12 +193,18 @@ def new(
 
 @app.command()
 def diff(
-    old: Annotated[str, typer.Argument(help="Name or file.")], new: Annotated[str, typer.Argument(help="Name or file.")]
+    old: Annotated[str, typer.Argument(help="Name or file.")],
+    new: Annotated[str, typer.Argument(help="Name or file.")],
+    as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """What two specs say differently, by section. Example: bbjspec diff v2 v3"""
     from bbjspec.spec.difference import differences, report, warnings
 
     changes = differences(_spec(old), _spec(new))
+    if as_json:
+        said = [{"section": c.section, "field": c.path, "old": c.old, "new": c.new} for c in changes]
+        _data({"changes": said, "warnings": warnings(changes)})
+        return
     print(report(changes))
     for warning in warnings(changes):
         print(f"warning: {warning}", file=sys.stderr)
@@ -177,7 +214,7 @@ def diff(
 def compare(
     first: Annotated[str, typer.Argument(help="What is compared with.")],
     second: Annotated[str, typer.Argument(help="What may be better.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+    as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Is the second experiment better? Exit code 0: yes, 1: worse, 5: not told apart. Example: bbjspec compare v2 v3"""
     from bbjspec import comparing
@@ -186,7 +223,7 @@ def compare(
     names = [Path(name).name.removesuffix(".yaml") for name in (first, second)]
     document = comparing.compare_experiments(read_plan(_root()), *names)
     if as_json:
-        print(json.dumps(document, indent=2, ensure_ascii=False))
+        _data(document)
     else:
         comparing.show(document)
     raise typer.Exit(comparing.EXIT[document["verdict"]])
@@ -194,7 +231,7 @@ def compare(
 
 @app.command(name="leaderboard")
 def board(
-    as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+    as_json: Annotated[bool, _JSON] = False,
     write: Annotated[bool, typer.Option("--write", help="Into adapters/README.md.")] = False,
 ) -> None:
     """All published experiments, side by side, and whether to go on. Example: bbjspec leaderboard --write"""
@@ -203,9 +240,43 @@ def board(
     if write:
         print(f"{leaderboard.BOARD}{'' if leaderboard.write(_root()) else ': as it was'}")
     elif as_json:
-        print(json.dumps(leaderboard.read(_root()), indent=2, ensure_ascii=False))
+        _data(leaderboard.read(_root()))
     else:
         print(leaderboard.text(_root(), leaderboard.read(_root())), end="")
+
+
+@app.command()
+def card(
+    name: Annotated[str, typer.Argument(help="The experiment.")],
+    full: Annotated[bool, typer.Option("--full", help="All of it, not the first screen alone.")] = False,
+) -> None:
+    """An experiment's published model card: its first screen, or all of it. Example: bbjspec card v3"""
+    from bbjspec import cardview
+
+    cardview.show(_root(), Path(name).name.removesuffix(".yaml"), full=full)
+
+
+@app.command()
+def doctor(
+    specs: Annotated[list[str] | None, typer.Argument(help="Names or files; all that is to run if none.")] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash all that is in build/ and published instead.")] = False,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """What this machine has and lacks for the experiments. Exit code 3: something lacks. Example: bbjspec doctor v3"""
+    root, names = _root(), _named(specs)
+    if verify:
+        from bbjspec.doctor import verify as verifying
+
+        if names:
+            raise UsageError("--verify looks at all there is: bbjspec doctor --verify")
+        verifying.run(root, as_json=as_json)
+        return
+    from bbjspec.doctor import view
+    from bbjspec.plan import read_plan
+
+    plan = read_plan(root)
+    _known(plan, names)
+    view.run(plan, names, as_json=as_json)
 
 
 @app.command()
@@ -323,7 +394,8 @@ def cpl(context: typer.Context) -> None:
 def entry() -> None:
     """The `bbjspec` command."""
     try:
-        app()
+        code = app(standalone_mode=False, prog_name="bbjspec")
+        sys.exit(code if isinstance(code, int) else 0)
     except BbjspecError as error:
         if "--debug" in sys.argv:
             raise
@@ -331,7 +403,12 @@ def entry() -> None:
             for line in str(error).splitlines():
                 print(f"bbjspec: {line}" if not isinstance(error, BadInput) else line, file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except typer.TyperException as error:
+        from bbjspec.misuse import told
+
+        print(f"bbjspec: {told(error)}", file=sys.stderr)
+        sys.exit(UsageError.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)

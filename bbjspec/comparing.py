@@ -6,11 +6,11 @@ Nothing is run and nothing decided by it: `verdict` becomes the exit code.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bbjspec import terminal
 from bbjspec.errors import UsageError
 from bbjspec.markdown import inert
 from bbjspec.pairing import Side, compare_two, read_leaks, read_side
@@ -144,12 +144,8 @@ def _failure(failure: Mapping[str, Any]) -> str:
 def show(document: Mapping[str, Any]) -> None:
     """Print the table and the lines: with colour on a terminal, plain and unfolded elsewhere."""
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    terminal = sys.stdout.isatty()
-    console = Console(highlight=False, markup=False, width=None if terminal else 160)
     table = Table(box=SIMPLE, show_edge=False)
     table.add_column("metric")
     for title in (document["a"]["role"], document["b"]["role"], "difference", "95 % interval", "exact p"):
@@ -164,6 +160,5 @@ def show(document: Mapping[str, Any]) -> None:
             f"[{low:+.3f}, {high:+.3f}]",
             f"{figures['p']:.2g}",
         )
-    console.print(table)
-    for line, style in lines(document):
-        console.print(Text(line, style=style), soft_wrap=True)
+    terminal.console().print(table)
+    terminal.show(lines(document))

@@ -12,9 +12,10 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from bbjspec.digest import FileHashes
 from bbjspec.errors import BadInput, EnvironmentLacks
@@ -93,24 +94,50 @@ def collect(root: Path, *, delete: bool) -> Iterator[str]:
     for garbage in found:
         problem = _delete(root, garbage) if delete else ""
         yield f"{garbage.path}  {_size(garbage.size)}  {problem or garbage.why}"
-        failed += bool(problem) and problem != HELD
+        failed += _failed(problem)
         gone, size = gone + (not problem), size + (0 if problem else garbage.size)
     if entries:
         yield f"{MEMO}  {len(entries)} entries of files that are gone"
         if delete:
-            hashes = FileHashes(root / MEMO)
-            hashes.forget(entries)
-            hashes.save()
+            _forget(root, entries)
     things = f"{gone} {'thing' if gone == 1 else 'things'}, {_size(size)}"
     if not found and not entries:
         yield "nothing to delete"
     else:
         yield f"deleted: {things}" if delete else f"{things}; bbjspec gc --delete deletes them"
+    _tell(failed, len(found))
+
+
+def collect_as_data(root: Path, *, delete: bool, tell: Callable[[dict[str, Any]], None]) -> None:
+    """The same as data, given to `tell`; sizes in bytes. Raises as `collect` does, after telling."""
+    found, entries = find(root), forgotten(root)
+    problems = [_delete(root, garbage) if delete else "" for garbage in found]
+    if delete and entries:
+        _forget(root, entries)
+    things = [
+        {**asdict(garbage), "deleted": delete and not problem, "kept": problem or None}
+        for garbage, problem in zip(found, problems, strict=True)
+    ]
+    tell({"garbage": things, "forgotten": len(entries), "deleted": delete})
+    _tell(sum(map(_failed, problems)), len(found))
+
+
+def _failed(problem: str) -> bool:
+    return bool(problem) and problem != HELD
+
+
+def _forget(root: Path, entries: list[str]) -> None:
+    hashes = FileHashes(root / MEMO)
+    hashes.forget(entries)
+    hashes.save()
+
+
+def _tell(failed: int, found: int) -> None:
     if failed:
-        raise EnvironmentLacks(f"{failed} of {len(found)} could not be deleted; see above, and delete them by hand")
+        raise EnvironmentLacks(f"{failed} of {found} could not be deleted; see above, and delete them by hand")
 
 
-_delete = delete  # `collect` has an argument of that name
+_delete = delete  # what collects has an argument of that name
 
 
 def _folders(build: Path) -> Iterator[Path]:

@@ -5,7 +5,6 @@ The text is the same on a terminal and in a file, a stage a line, to be searched
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -127,17 +126,3 @@ def _plural(word: str, count: int) -> str:
 
 def _names(names: list[str]) -> str:
     return ", ".join(names) if len(names) <= 5 else f"{len(names)} experiments"
-
-
-def show(view: PlanView) -> None:
-    """Print the text: with colour on a terminal, plain elsewhere. A line is never folded, nor ends in blanks."""
-    if not sys.stdout.isatty():
-        for line, _ in view.lines():
-            print(line)
-        return
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    for line, style in view.lines():
-        console.print(Text(line, style=style), soft_wrap=True)

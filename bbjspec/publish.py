@@ -75,6 +75,18 @@ def is_plain_name(name: Any) -> bool:
     return bool(parts) and ".." not in parts and not name.startswith("/") and "\\" not in name and "\0" not in name
 
 
+def lock_files(root: Path) -> list[Path]:
+    """All lock files of a project."""
+    places = (
+        f"adapters/*/{LOCKFILE}",
+        f"adapters/*/references/*/{LOCKFILE}",
+        f"adapters/*/gguf/*/{LOCKFILE}",
+        f"eval/baselines/*/*/{LOCKFILE}",
+        f"dataset/{LOCKFILE}",
+    )
+    return sorted(lock for place in places for lock in root.glob(place))
+
+
 @dataclass
 class Published:
     """All that the lock files of a project vouch for."""
@@ -89,15 +101,7 @@ class Published:
     def read(cls, root: Path, hashes: FileHashes) -> Published:
         """Read every lock file and check the files it lists. Nothing raises: what is wrong lands in `bad`."""
         found = cls()
-        places = (
-            f"adapters/*/{LOCKFILE}",
-            f"adapters/*/references/*/{LOCKFILE}",
-            f"adapters/*/gguf/*/{LOCKFILE}",
-            f"eval/baselines/*/*/{LOCKFILE}",
-            f"dataset/{LOCKFILE}",
-        )
-        locks = sorted(lock for place in places for lock in root.glob(place))
-        for lock in locks:
+        for lock in lock_files(root):
             folder = lock.parent.relative_to(root).as_posix()
             try:
                 findings = found._take(lock, folder, hashes)

@@ -61,16 +61,19 @@ def is_whole(directory: Path) -> bool:
 
 
 def corrupted(directory: Path) -> list[str]:
-    """Names of the listed files that are missing or whose bytes are not those of the manifest; ["manifest.json"] when
-    there is no manifest. Reads everything."""
+    """Names of the listed files that are missing, cannot be read, or whose bytes are not those of the manifest;
+    ["manifest.json"] when there is no manifest. Reads everything."""
     manifest = read_json(directory / MANIFEST)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         return [MANIFEST]
-    return sorted(
-        name
-        for name, entry in manifest["files"].items()
-        if not (directory / name).is_file() or sha256_file(directory / name) != entry["sha256"]
-    )
+    return sorted(name for name, entry in manifest["files"].items() if not _is(directory / name, entry))
+
+
+def _is(file: Path, entry: Any) -> bool:
+    try:
+        return bool(sha256_file(file) == entry["sha256"])
+    except (OSError, KeyError, TypeError):
+        return False
 
 
 def stage_document(stage: Stage, adopt: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -105,14 +105,16 @@ def _installed() -> tuple[list[str], str]:
     return found, lacks
 
 
-def nvidia_smi(*arguments: str) -> tuple[list[str], str]:
+def nvidia_smi(*arguments: str, seconds: float = 60) -> tuple[list[str], str]:
     """The lines that nvidia-smi prints, or none and why."""
     try:
-        done = subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            ["nvidia-smi", *arguments], capture_output=True, text=True, errors="replace", timeout=seconds
+        )
     except FileNotFoundError:
         return [], "not found"
     except subprocess.TimeoutExpired:
-        return [], "no answer within 60 s"
+        return [], f"no answer within {seconds:g} s"
     except OSError as error:
         return [], error.strerror or "cannot be run"
     lines = [line for line in done.stdout.splitlines() if line.strip()]

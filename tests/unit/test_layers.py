@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bbjspec"
 
 # Each layer may import itself and what stands before it.
 ORDER = [
-    {"errors", "digest", "markdown", "yamlplain", "bbj", "metrics", "embedded", "pairing", "progress"},
+    {"errors", "digest", "markdown", "terminal", "yamlplain", "bbj", "metrics", "embedded", "pairing", "progress"},
     {"yamlio", "spec", "suite", "suitefields", "data", "sandbox", "sandbox_child"},
     {"stage", "sources", "references"},
     {"store", "publish", "parent", "placing", "leaderboard", "committing"},
@@ -23,6 +23,7 @@ ORDER = [
     {"suites"},
     {"exporting", "experiment", "plan"},
     {"history", "needs", "gc"},
+    {"doctor", "cardview", "loop", "misuse"},
     {"why", "planview", "auditview", "comparing", "report"},
     {"workflow", "backends", "cli", "__main__"},
 ]

@@ -12,9 +12,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from bbjspec.cli import app
 from bbjspec.plan import read_plan
 from tests.answers import evaluate, publish
 from tests.doclines import PAGES, REPOSITORY, blocks, commands
@@ -35,7 +33,6 @@ NOT_HERE = {
     r"git (pull|push|clone)( .*)?": ("it needs another repository", ""),
     r"bbjspec check --suite --compiler bbjcpl": ("it needs BBj", "bbjspec check --help | grep -e --compiler"),
 }
-COMING = {"card", "doctor", "leaderboard"} - set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +79,6 @@ def test_every_line_runs_as_it_stands(page: Path, lived_in: Path, tmp_path: Path
     root = tmp_path / "project"
     shutil.copytree(lived_in, root)
     for line in dict.fromkeys(commands(page.read_text(encoding="utf-8"))):
-        if line.startswith("bbjspec ") and line.split()[1] in COMING:
-            continue
         if new := re.match(r"bbjspec (?:new (\w+)|import .* --to (\S+))", line):
             (root / (f"experiments/{new[1]}.yaml" if new[1] else new[2])).unlink(missing_ok=True)
         if line.startswith(("snakemake", "make")):

@@ -7,9 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import typer.main
-
-from bbjspec.cli import app
 from tests.doclines import REPOSITORY, commands, section
 from tests.harness import environment, snakemake
 
@@ -42,8 +39,6 @@ def test_the_daily_loop_from_the_readme_alone(small: Path) -> None:
     (small / ".venv").symlink_to(sys.prefix, target_is_directory=True)
     said = {}
     for line in loop[1:]:
-        if line.startswith("bbjspec card") and "card" not in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
-            line = "cat adapters/v1/MODEL_CARD.md"
         ended = typed(small, line)
         word = line.split()[1] if line.startswith("bbjspec") else line.split()[0]
         assert ended.returncode in ({0, 1, 5} if word == "compare" else {0}), f"{line}\n{ended.stdout}{ended.stderr}"
@@ -56,7 +51,7 @@ def test_the_daily_loop_from_the_readme_alone(small: Path) -> None:
     assert {stage for stage, state in states.items() if state == "to run"} == CHANGED
     assert {stage for stage, state in states.items() if state == "whole"} == UNCHANGED
     assert re.search(r"^  train .* to run +lora\.r 4 → 32", said["plan"], re.MULTILINE)
-    card = " ".join((said.get("card") or said["cat"]).split())
+    card = " ".join(said["card"].split())
     assert re.search(r"(Better than|Worse than|Not better than|Not known to be better than) its base at BBj", card)
     assert "judged by the builtin checker (approximate), not by bbjcpl" in card
     assert "Against its parent demo:" in card and "lora.r" in card

@@ -11,16 +11,18 @@ WEIGHTS = "adapter_model.safetensors"
 SECONDS = 10  # for one question to git
 
 
-def to_commit(root: Path, paths: Sequence[str]) -> list[str]:
+def to_commit(root: Path, results: str, paths: Sequence[str]) -> list[str]:
     """Lines that say how to commit these files and folders; none outside a git work tree, or without git.
 
-    A folder inside another of them is not named again. What .gitignore leaves out is told, not added. A warning where
-    git would take the weights whole for want of Git LFS.
+    A folder inside another of them is not named again. What .gitignore leaves out is told, not added; when that is the
+    folder of `results` there is nothing to commit. A warning where git would take the weights whole for want of LFS.
     """
     if _git(root, "rev-parse", "--is-inside-work-tree") != "true":
         return []
     outer = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
     left_out = set((_git(root, "check-ignore", "--", *outer) or "").splitlines())
+    if results in left_out:
+        return [f"nothing to commit: .gitignore leaves out {results}"]
     wanted = [path for path in outer if path not in left_out]
     lines = [f"to commit: git add {shlex.join(wanted)}"] if wanted else []
     if left_out:

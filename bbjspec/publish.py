@@ -200,7 +200,9 @@ def run(root: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
             _remove(lock)
             log.info("removed %s/%s: the spec no longer names it", lock.parent.parent.name, lock.parent.name)
     leaderboard.write(root)
-    for line in to_commit(root, [f"experiments/{name}.yaml", *_committed(root, placed), leaderboard.BOARD]):
+    for line in to_commit(
+        root, f"adapters/{name}", [f"experiments/{name}.yaml", *_committed(root, placed), leaderboard.BOARD]
+    ):
         log.info("%s", line)
 
 

@@ -186,20 +186,22 @@ def git(root: Path, *words: str) -> None:
 
 def test_what_to_commit(project: Path) -> None:
     paths = ["experiments/v1.yaml", "adapters/v1", "adapters/v1/gguf/f16", "adapters/README.md", "eval/baselines/b"]
-    assert to_commit(project, paths) == [], "no git, no advice"
+    assert to_commit(project, "adapters/v1", paths) == [], "no git, no advice"
     git(project, "init", "-q")
     (project / "adapters/v1/adapter_model.safetensors").write_text("weights")
     said = "to commit: git add experiments/v1.yaml adapters/v1 adapters/README.md eval/baselines/b"
     lfs = "before that: git lfs install, once; without it git itself takes the weights, whole"
     git(project, "config", "filter.lfs.clean", "git-lfs clean -- %f")
-    assert to_commit(project, paths) == [said]
+    assert to_commit(project, "adapters/v1", paths) == [said]
     git(project, "config", "filter.lfs.clean", "")
-    assert to_commit(project, paths) == [said, lfs]
-    (project / ".gitignore").write_text("adapters/v1/\n")
-    assert to_commit(project, paths[:4]) == [
-        "to commit: git add experiments/v1.yaml adapters/README.md",
-        "not to commit, by .gitignore: adapters/v1",
+    assert to_commit(project, "adapters/v1", paths) == [said, lfs]
+    (project / ".gitignore").write_text("eval/baselines/\n")
+    assert to_commit(project, "adapters/v1", paths)[:2] == [
+        "to commit: git add experiments/v1.yaml adapters/v1 adapters/README.md",
+        "not to commit, by .gitignore: eval/baselines/b",
     ]
+    (project / ".gitignore").write_text("adapters/v1/\n")
+    assert to_commit(project, "adapters/v1", paths) == ["nothing to commit: .gitignore leaves out adapters/v1"]
 
 
 def test_exactly_what_is_committed_is_there(project: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bbjspec import __version__
-from bbjspec.errors import BadInput, BbjspecError, UsageError
+from bbjspec.errors import BadInput, BbjspecError, UsageError, one_line
 
 if TYPE_CHECKING:
     from bbjspec.plan import Plan
@@ -307,7 +307,9 @@ def entry() -> None:
         if "--debug" in sys.argv:
             raise
         if not error.told:
-            for line in str(error).splitlines():
+            from bbjspec.redact import redacted
+
+            for line in map(one_line, redacted(str(error)).split("\n")):
                 print(f"bbjspec: {line}" if not isinstance(error, BadInput) else line, file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

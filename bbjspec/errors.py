@@ -11,6 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 
+def one_line(text: str) -> str:
+    """The text with escapes in the place of what is not seen as itself: line ends, signs that move a terminal's cursor
+    or turn the reading direction, half characters. What a message quotes cannot pass for another message."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 @dataclass(frozen=True, order=True)
 class Finding:
     """One thing wrong at one place of one file. `line` and `column` count from 1; 0 means "the file as a whole"."""
@@ -23,7 +31,7 @@ class Finding:
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
-        return ": ".join(part for part in (place, self.path, self.message) if part)
+        return one_line(": ".join(part for part in (place, self.path, self.message) if part))
 
 
 class BbjspecError(Exception):

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LONGEST = 900  # characters of a finding
+
 
 def one_line(text: str) -> str:
     """The text with escapes in the place of what is not seen as itself: line ends, signs that move a terminal's cursor
@@ -31,7 +33,9 @@ class Finding:
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
-        return one_line(": ".join(part for part in (place, self.path, self.message) if part))
+        text = one_line(": ".join(part for part in (place, self.path, self.message) if part))
+        # What is quoted may be a file of a megabyte without a line end: what is wrong stands before, what to do behind.
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 3 :]}"
 
 
 class BbjspecError(Exception):

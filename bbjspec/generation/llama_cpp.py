@@ -195,7 +195,13 @@ def check_file(file: Path) -> None:
     """Load somebody's file in a process of its own first: llama.cpp ends its process, and says nothing that a person
     can use, where a file claims what it did not expect. Raises BadInput then; what it refuses in words `_load` tells.
     """
-    done = subprocess.run([sys.executable, "-c", _CHILD, str(file)], capture_output=True, text=True, errors="replace")
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(file)],
+        env={**os.environ, "GGML_NO_BACKTRACE": "1"},  # it would start a debugger
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
     if done.returncode < 0:
         said = next(
             (line.rpartition("/")[2] for line in done.stderr.splitlines() if "ASSERT" in line), "it says not why"

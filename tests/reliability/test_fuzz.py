@@ -124,7 +124,7 @@ def test_datasets(project: Path, numbers: range) -> None:
     assert codes == {0, 1}
 
 
-@cases(200, 2)
+@cases(100, 1)
 def test_prompts(project: Path, numbers: range) -> None:
     prompts = project / "eval/prompts/print.jsonl"
     good = prompts.read_bytes()

@@ -155,6 +155,9 @@ def new(
 
     if (source is None) == (extends is None):
         raise UsageError("say what it starts from: --from SPEC copies one, --extends SPEC inherits from it")
+    for spec in (name, source or extends or ""):
+        if Path(spec).parent not in (Path(), Path("experiments")):
+            raise UsageError(f"{spec!r}: experiments are in experiments/; a name alone is meant")
     (stem, parent) = (Path(spec or "").name.removesuffix(".yaml") for spec in (name, source or extends))
     new_spec(_root() / "experiments", stem, source=parent, extends=extends is not None, changes=changes or [])
     print(f"experiments/{stem}.yaml")

@@ -14,6 +14,7 @@ from typing import Any
 from bbjspec.embedded import RECIPES, source_of
 from bbjspec.store import read_json
 
+_LARGEST = 2**32  # of one size: a larger one is no model's
 _QWEN25 = re.compile(r"Qwen/Qwen2\.5(?:-Coder)?-(0\.5B|1\.5B|3B|7B|14B|32B|72B)(?:-Instruct)?")
 
 
@@ -98,7 +99,7 @@ def _of_config(config: Mapping[str, Any]) -> Architecture | None:
     names = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads")
     numbers = [config.get(name) for name in (*names, "num_key_value_heads", "vocab_size")]
     numbers[4] = numbers[4] or numbers[3]
-    if not all(isinstance(n, int) and n > 0 for n in numbers):
+    if not all(type(n) is int and 0 < n <= _LARGEST for n in numbers):
         return None
     hidden, layers, intermediate, heads, kv_heads, vocabulary = (int(str(number)) for number in numbers)
     return Architecture(

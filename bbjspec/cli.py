@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bbjspec import __version__
-from bbjspec.errors import BadInput, BbjspecError, Finding, UsageError
+from bbjspec.errors import BadInput, BbjspecError, Finding, UsageError, one_line
 
 if TYPE_CHECKING:
     from bbjspec.plan import Plan
@@ -186,6 +186,9 @@ def new(
 
     if (source is None) == (extends is None):
         raise UsageError("say what it starts from: --from SPEC copies one, --extends SPEC inherits from it")
+    for spec in (name, source or extends or ""):
+        if Path(spec).parent not in (Path(), Path("experiments")):
+            raise UsageError(f"{spec!r}: experiments are in experiments/; a name alone is meant")
     (stem, parent) = (Path(spec or "").name.removesuffix(".yaml") for spec in (name, source or extends))
     new_spec(_root() / "experiments", stem, source=parent, extends=extends is not None, changes=changes or [])
     print(f"experiments/{stem}.yaml")
@@ -400,7 +403,9 @@ def entry() -> None:
         if "--debug" in sys.argv:
             raise
         if not error.told:
-            for line in str(error).splitlines():
+            from bbjspec.redact import redacted
+
+            for line in map(one_line, redacted(str(error)).split("\n")):
                 print(f"bbjspec: {line}" if not isinstance(error, BadInput) else line, file=sys.stderr)
         sys.exit(error.exit_code)
     except typer.TyperException as error:

@@ -51,7 +51,7 @@ class FileHashes:
         if memo is not None:
             try:
                 loaded = json.loads(memo.read_bytes())
-            except (OSError, ValueError):
+            except (OSError, ValueError, RecursionError):
                 loaded = None
             if isinstance(loaded, dict):
                 self._known = loaded

@@ -10,6 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LONGEST = 900  # characters of a finding
+
+
+def one_line(text: str) -> str:
+    """The text with escapes in the place of what is not seen as itself: line ends, signs that move a terminal's cursor
+    or turn the reading direction, half characters. What a message quotes cannot pass for another message."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
 
 @dataclass(frozen=True, order=True)
 class Finding:
@@ -23,7 +33,9 @@ class Finding:
 
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
-        return ": ".join(part for part in (place, self.path, self.message) if part)
+        text = one_line(": ".join(part for part in (place, self.path, self.message) if part))
+        # What is quoted may be a file of a megabyte without a line end: what is wrong stands before, what to do behind.
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 3 :]}"
 
 
 class BbjspecError(Exception):

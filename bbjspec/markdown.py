@@ -71,7 +71,7 @@ def inert(text: object, inline: bool = False) -> str:
     lines = [_cut(line) for line in shown.strip("\n").split("\n")]
     if len(lines) > MAX_LINES:
         lines = [*lines[:MAX_LINES], f"… {len(lines) - MAX_LINES} more lines"]
-    fence = "`" * max(3, _longest_run(shown) + 1)
+    fence = "`" * max(3, _longest_run("\n".join(lines)) + 1)
     return "\n".join([f"{fence}text", *lines, fence])
 
 

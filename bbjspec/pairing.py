@@ -268,13 +268,13 @@ def read_side(name: str, results: Path, scores: Path) -> Side:
         document = json.loads(results.read_bytes())
         version = document["schema_version"]
         known = all(key in document for key in ("by_prompt", "metrics", "env", "model", *ALIKE))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{results.name} of {name} is not readable") from error
     if version != SCHEMA_VERSION or not known:
         raise ValueError(f"{results.name} of {name} was written by another version of bbjspec")
     try:
         return Side(name, document, first_failures(scores))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{scores.name} of {name} is not readable") from error
 
 
@@ -282,5 +282,5 @@ def read_leaks(name: str, path: Path) -> set[str]:
     """The ids in a `contamination.json`. Raises ValueError."""
     try:
         return {str(entry["id"]) for entry in json.loads(path.read_bytes())["leaked"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path.name} of {name} is not readable") from error

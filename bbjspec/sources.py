@@ -21,10 +21,14 @@ def find_files(root: Path, patterns: Sequence[str], shown: str, path: str) -> tu
     for pattern in patterns:
         if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
             raise BadInput([Finding(shown, 0, 0, path, f"{pattern}: a path inside the project is meant")])
-        if not any(sign in pattern for sign in "*?["):
-            names = [pattern] if (root / pattern).is_file() else []
-        else:
-            names = [p.relative_to(root).as_posix() for p in root.glob(pattern) if p.is_file()]
+        try:
+            if not any(sign in pattern for sign in "*?["):
+                names = [pattern] if (root / pattern).is_file() else []
+            else:
+                names = [p.relative_to(root).as_posix() for p in root.glob(pattern) if p.is_file()]
+        except (OSError, ValueError, NotImplementedError, RecursionError) as error:  # too long a name, `**x`, …
+            said = (error.strerror if isinstance(error, OSError) else None) or "no pattern of file names"
+            raise BadInput([Finding(shown, 0, 0, path, f"{pattern}: {said}")]) from error
         if not names:
             raise BadInput([Finding(shown, 0, 0, path, f"{pattern}: no such file")])
         found.update(Path(name).as_posix() for name in names)

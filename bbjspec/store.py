@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.digest import sha256_file
-from bbjspec.errors import BadInput, BbjspecError, EnvironmentLacks, Finding, StageFailed
+from bbjspec.errors import BadInput, BbjspecError, EnvironmentLacks, Finding, StageFailed, one_line
+from bbjspec.redact import redacted
 from bbjspec.stage import KINDS, Source, Stage, StageRun
 
 MANIFEST, DONE, STAGE, LOG, LOCK = "manifest.json", "done", "stage.json", "stage.log", ".lock"
@@ -45,7 +46,7 @@ def read_json(path: Path) -> Any:
     """The JSON in a file, or None when the file is missing or is no JSON: it then counts as not there."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last is a nesting of thousands
         return None
 
 
@@ -265,9 +266,19 @@ def _adopt(root: Path, directory: Path, document: Mapping[str, Any], log: loggin
     log.info("taken from what is published")
 
 
-class _Console(logging.Formatter):
+class _Plain(logging.Formatter):
+    """Without secrets and signs that a terminal obeys: messages quote what servers, libraries and files say."""
+
     def format(self, record: logging.LogRecord) -> str:
-        return f"{record.name.removeprefix('bbjspec.')}: {record.getMessage()}"
+        return "\n".join(map(one_line, redacted(super().format(record)).expandtabs().split("\n")))
+
+
+class _Console(_Plain):
+    def formatException(self, ei: Any) -> str:
+        return ""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return f"{record.name.removeprefix('bbjspec.')}: {record.message}"
 
 
 def _logger(document: Mapping[str, Any], directory: Path, console: bool) -> logging.Logger:
@@ -282,7 +293,7 @@ def _logger(document: Mapping[str, Any], directory: Path, console: bool) -> logg
     with contextlib.suppress(OSError):
         (directory / ENGINE_LOG).unlink(missing_ok=True)
         (directory / ENGINE_LOG).hardlink_to(directory / LOG)
-    plain.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
+    plain.setFormatter(_Plain("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
     log.addHandler(plain)
     if console:
         terminal = logging.StreamHandler(sys.stderr)

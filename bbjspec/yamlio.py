@@ -165,6 +165,8 @@ def _told(read: Callable[[str], Any], text: str, name: str) -> Any:
             said = "a second document begins here; one a file is meant"
         elif "'\\t'" in said:
             said = "a tab; YAML is indented with spaces"
+        elif "constructor for the tag" in said:
+            said = f"the tag {said.rpartition('tag ')[2]}; values are written without tags"
         elif "duplicate key" in said:
             said = said.split(" with value")[0].replace("found ", "") + ": each field stands once"
         raise BadInput([Finding(name, line, column, "", said)]) from error
@@ -177,6 +179,8 @@ def _told(read: Callable[[str], Any], text: str, name: str) -> Any:
     except (YAMLError, ValueError, TypeError, AttributeError, KeyError, IndexError, AssertionError) as error:
         # ruamel's own parser raises these for some malformed scalars (a date of month 13, say).
         said = str(error).split("\n")[0] or type(error).__name__
+        if "integer string conversion" in said:
+            said = f"a number of more than {sys.get_int_max_str_digits():,} digits"
         line, column = _reader_place(text, error)
         raise BadInput([Finding(name, line, column, "", f"not YAML: {said}")]) from error
 

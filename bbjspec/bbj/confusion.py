@@ -52,7 +52,7 @@ def read_samples(path: Path) -> list[tuple[str, str]]:
             sample = json.loads(row)
             name, text = f"{sample['task_id']} #{sample['sample_idx']}", sample["completion"]
             found.append((name, extract(text).code))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             finding = Finding(str(path), number, 0, "", "a row wants task_id, sample_idx and completion")
             raise BadInput([finding]) from error
     return found

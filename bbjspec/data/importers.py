@@ -227,7 +227,7 @@ def _from_pair(fields: dict[str, Any], system: str) -> dict[str, Any]:
         if pairs:
             names = " or ".join(f"{first} and {second}" for first, second in pairs)
             raise _Bad("", f"which is it, {names}? keep one pair")
-        there = ", ".join(map(str, list(fields)[:8])) or "nothing"
+        there = ", ".join(name[:40] for name in list(fields)[:8]) or "nothing"
         raise _Bad("", f"{KINDS_OF_ROWS} are meant; found {there}")
     question, answer = (_text(fields, name) for name in pairs[0])
     used = {*pairs[0], "system"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -60,9 +61,11 @@ def read_lines(path: Path) -> Iterator[Line | BadLine]:
     """The lines of a file, blank ones included; of a `.gz` file what it unpacks to.
 
     What ends the reading early (a gzip file cut short, a file in UTF-16) is a last `BadLine`. Raises OSError where the
-    file cannot be opened or read.
+    file cannot be opened or read, and for a pipe or a device, which may never end.
     """
     number = 0
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "not a file, but a pipe or a device")
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             while data := stream.readline(MAX_LINE):

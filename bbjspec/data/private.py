@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bbjspec.spec import secrets
+from bbjspec.redact import holds_token, without_tokens
 
 _NAME = r"[a-z_]*(?:password|passwd|passphrase|pwd|secret|api_?key|access_?key|auth_?token)[a-z_]*"
 # A password is assigned as a literal (`dbPassword$ = "…"`, `password=…;` in a connection string) or told in a sentence.
@@ -32,7 +32,7 @@ _MAY_TELL = re.compile(r"passw|passphrase|pwd|secret|(?:api|access)_?key|auth_?t
 def find(text: str) -> list[str]:
     """What kinds of private things the text holds: `a token or private key`, `a password`, `an e-mail address`."""
     found = []
-    if secrets.holds_token(text):
+    if holds_token(text):
         found.append("a token or private key")
     if _MAY_TELL.search(text.lower()) and any(
         _is_password(match) for pattern in _PASSWORDS for match in pattern.finditer(text)
@@ -45,7 +45,7 @@ def find(text: str) -> list[str]:
 
 def redact(text: str) -> str:
     """The text with an ellipsis in place of each of them."""
-    text = secrets.redact(text)
+    text = without_tokens(text)
     for pattern in _PASSWORDS if _MAY_TELL.search(text.lower()) else ():
         text = pattern.sub(
             lambda match: match.group().replace(match["value"], "…") if _is_password(match) else match.group(), text

@@ -93,7 +93,7 @@ def _said(content: bytes) -> str:
         value = json.loads(content)
         error = value.get("error", value.get("detail", value)) if isinstance(value, dict) else value
         text = error.get("message", error) if isinstance(error, dict) else error
-    except ValueError:
+    except (ValueError, RecursionError):
         text = content.decode("utf-8", "replace")
     words = " ".join(str(text).split())
     return f": {words[:200]}" if words else ""

@@ -42,12 +42,14 @@ class Journal:
         for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else ():
             try:
                 entry = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 break
             if not isinstance(entry, dict):
                 break
-            at = index.get(json.dumps(entry.get("cells")))
-            if at is None or len(entry["samples"]) != len(self._cells[at]):
+            at, samples = index.get(json.dumps(entry.get("cells"))), entry.get("samples")
+            if at is None or not isinstance(samples, list) or len(samples) != len(self._cells[at]):
+                break
+            if not all(map(_is_answer, samples)) or not isinstance(entry.get("latency_s"), int | float):
                 break
             self.done[at] = entry
             whole += len(line)
@@ -64,6 +66,10 @@ class Journal:
     def close(self) -> None:
         """Let the file go."""
         self._stream.close()
+
+
+def _is_answer(value: Any) -> bool:
+    return isinstance(value, dict) and {"completion", "finish_reason", "n_tokens"} <= set(value)
 
 
 def json_line(value: Any) -> str:

@@ -10,6 +10,8 @@ was generated before changes nothing. llama.cpp maps the file into memory.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -47,6 +49,8 @@ class LlamaCpp:
         held = check_tokens(self.tasks, self._tokenizer)
         began = time.monotonic()
         file, self.model = _file(stage)
+        if "gguf" in stage.sources:
+            check_file(file)
         self._gpu = models.gpus(stage) > 0
         context = max(len(task.ids) for task in self.tasks) + int(self._block["max_new_tokens"])
         self._llama = _load(str(file), context, gpu=self._gpu)
@@ -175,6 +179,34 @@ def _file(stage: StageRun) -> tuple[Path, Mapping[str, Any]]:
         file, sha256 = stage.input("gguf") / made["files"][name]["file"], made["files"][name]["sha256"]
         base, adapter = made["base"], made["adapter_sha256"]
     return file, {"base": base, "revision": None, "adapter_sha256": adapter, "gguf_sha256": sha256}
+
+
+# Without the copies that it makes for speed, loading only maps the file, whatever its size.
+_CHILD = """
+import sys, llama_cpp
+parameters = llama_cpp.llama_model_default_params()
+parameters.n_gpu_layers, parameters.use_extra_bufts = 0, False
+llama_cpp.llama_backend_init()
+sys.exit(0 if llama_cpp.llama_model_load_from_file(sys.argv[1].encode(), parameters) else 1)
+"""
+
+
+def check_file(file: Path) -> None:
+    """Load somebody's file in a process of its own first: llama.cpp ends its process, and says nothing that a person
+    can use, where a file claims what it did not expect. Raises BadInput then; what it refuses in words `_load` tells.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _CHILD, str(file)],
+        env={**os.environ, "GGML_NO_BACKTRACE": "1"},  # it would start a debugger
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode < 0:
+        said = next(
+            (line.rpartition("/")[2] for line in done.stderr.splitlines() if "ASSERT" in line), "it says not why"
+        )
+        raise BadInput(f"{file.name}: llama.cpp breaks off over it ({said}); the file is damaged, fetch it again")
 
 
 def _load(file: str, context: int, *, gpu: bool) -> Any:

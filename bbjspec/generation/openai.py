@@ -172,6 +172,7 @@ def answer_of(reply: Any) -> Answer:
         raise Failed("the reply is no chat completion with one choice", status=200) from error
     if not isinstance(text, str) or not text:
         raise Failed(f"an empty answer (finish_reason {why})", status=200)
+    text = text.encode("utf-8", "replace").decode()  # half a surrogate pair is no text, and cannot be written
     if why not in ("stop", "length"):
         raise Failed(f"an answer that ended by {why!r}", status=200)
     usage = reply.get("usage")

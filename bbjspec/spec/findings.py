@@ -10,6 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, Tag
 
 from bbjspec.errors import Finding
+from bbjspec.redact import without_tokens
 from bbjspec.spec import secrets
 from bbjspec.spec.inherit import At, Layer, owner
 from bbjspec.spec.renamed import elsewhere
@@ -41,7 +42,7 @@ def secret_findings(layers: Sequence[Layer], raw: dict[str, Any]) -> tuple[list[
 
 def tidy(findings: Iterable[Finding]) -> list[Finding]:
     """Each once, in order, not more than a person reads, and without secrets."""
-    clean = sorted({replace(f, path=secrets.redact(f.path), message=secrets.redact(f.message)) for f in findings})
+    clean = sorted({replace(f, path=without_tokens(f.path), message=without_tokens(f.message)) for f in findings})
     if len(clean) > MAX_FINDINGS:
         rest = Finding(clean[0].file, 0, 0, "", f"and {len(clean) - MAX_FINDINGS} more findings like these")
         clean = [*clean[:MAX_FINDINGS], rest]

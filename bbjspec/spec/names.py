@@ -8,20 +8,25 @@ from pathlib import Path
 from bbjspec.errors import BadInput, Finding
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-# `all` is the workflow's own target; Windows and Make have no business with names that end in a dot.
-RESERVED = frozenset({"all"})
+# `all` is the workflow's own target. The others are devices on Windows, whatever stands behind a dot: no repository
+# with a folder of such a name can be checked out there. Nor can one whose name ends in a dot.
+RESERVED = frozenset({"all", "con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))})
 MEANT = "lower-case letters, digits, “.”, “_” and “-” are meant"
 
 
 def is_name(name: str) -> bool:
     """Whether an experiment may be called so."""
-    return bool(NAME.fullmatch(name)) and not name.endswith(".") and name not in RESERVED
+    return bool(NAME.fullmatch(name)) and not name.endswith(".") and not _is_reserved(name)
+
+
+def _is_reserved(name: str) -> bool:
+    return name == "all" or name.partition(".")[0] in RESERVED - {"all"}
 
 
 def experiment_name(path: Path) -> str:
     """The experiment's name, which is its file's. Raises BadInput for one that is no safe name."""
     name = path.name.removesuffix(".yaml")
     if path.suffix != ".yaml" or not is_name(name):
-        hint = "a reserved word" if name in RESERVED else MEANT
+        hint = "a reserved word" if _is_reserved(name) else MEANT
         raise BadInput([Finding(f"experiments/{path.name!r}"[:200], 0, 0, "", f"not an experiment's name: {hint}")])
     return name

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from bbjspec.redact import holds_token
+
 REFUSAL = (
     "a secret has no place in a spec, which everybody can read; take it out, revoke it if it was committed, and set it "
     "in the environment (HF_TOKEN, for one)"
@@ -17,16 +19,6 @@ _NAME = re.compile(
     r"credentials?|auth)",
     re.IGNORECASE,
 )
-# The prefixes that issuers give their tokens so that they can be found: Hugging Face, OpenAI and Anthropic, GitHub,
-# GitLab, AWS, Slack, Google; and key files.
-_VALUE = re.compile(
-    r"\bhf_[A-Za-z0-9]{8,}|\bsk-[A-Za-z0-9_-]{8,}|\bgh[opsur]_[A-Za-z0-9]{16,}|\bgithub_pat_[A-Za-z0-9_]{16,}"
-    r"|\bglpat-[A-Za-z0-9_-]{16,}|\bAKIA[A-Z0-9]{12,}|\bxox[abprs]-[A-Za-z0-9-]{8,}|\bAIza[A-Za-z0-9_-]{20,}"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-)
-
-# One of these is in whatever _VALUE matches; looking for them is fifty times as fast, and most texts have none.
-_MARKS = (*"hf_ sk- gho_ ghp_ ghs_ ghu_ ghr_ github_pat_ glpat- AKIA xox AIza".split(), "PRIVATE KEY")
 
 
 def find(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
@@ -37,22 +29,12 @@ def find(value: Any, at: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int
             named = at != ("data", "filters", "where") and _NAME.fullmatch(
                 key.replace("-", "_")
             )  # there keys are the dataset's
-            if _VALUE.search(key) or (named and child is not None):
+            if holds_token(key) or (named and child is not None):
                 yield here
             else:
                 yield from find(child, here)
     elif isinstance(value, list):
         for index, child in enumerate(value):
             yield from find(child, (*at, index))
-    elif isinstance(value, str) and _VALUE.search(value):
+    elif isinstance(value, str) and holds_token(value):
         yield at
-
-
-def holds_token(text: str) -> bool:
-    """Whether something in the text looks like an issuer's token or a private key."""
-    return any(mark in text for mark in _MARKS) and _VALUE.search(text) is not None
-
-
-def redact(text: str) -> str:
-    """The text without anything that looks like a secret."""
-    return _VALUE.sub("…", text)

@@ -71,4 +71,6 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for name, kind in _FIELDS.items():
             if not isinstance(row.get(name), kind) or isinstance(row[name], bool):
                 raise StageFailed(f"{path.name}:{line}: {name}: {kind.__name__} is meant, not {row.get(name)!r:.60}")
+        if not row["completion"].isascii() and any("\ud800" <= sign <= "\udfff" for sign in row["completion"]):
+            raise StageFailed(f"{path.name}:{line}: completion: half a surrogate pair, which is no text")
         yield line, row

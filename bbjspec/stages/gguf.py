@@ -11,6 +11,7 @@ is killed.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from typing import Any
 
 from bbjspec.digest import sha256_file
 from bbjspec.embedded import source_of
-from bbjspec.errors import EnvironmentLacks
+from bbjspec.errors import BadInput, EnvironmentLacks
 from bbjspec.progress import Progress
 from bbjspec.stage import StageRun
 from bbjspec.stages import converter, hub, models
@@ -166,17 +167,16 @@ def _check_disk(stage: StageRun, base: Path, done: Mapping[str, Any]) -> None:
 
 
 def _parameters(base: Path) -> int:
-    """Weights of all safetensors files in a directory, by their headers."""
-    from safetensors import safe_open
+    """Weights of all safetensors files in a directory, by their headers. Raises BadInput for one that is damaged."""
+    from safetensors import SafetensorError, safe_open
 
     total = 0
     for file in base.glob("*.safetensors"):
-        with safe_open(file, "pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  it is no mapping
-                count = 1
-                for length in tensors.get_slice(name).get_shape():
-                    count *= length
-                total += count
+        try:
+            with safe_open(file, "pt") as tensors:
+                total += sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise BadInput(f"{file.name} of the base: cut short or damaged ({error}); fetch it again") from error
     return total
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from bbjspec import errors
 from bbjspec.errors import BbjspecError, StageFailed, Stopped
+from bbjspec.redact import redacted
 from bbjspec.stage import StageRun
 from bbjspec.stages import checkpoints, claims, devices, models, tokens
 from bbjspec.stages.ways import Ways, estimator
@@ -244,13 +245,15 @@ def main() -> None:
     try:
         here(stage, ways, Path(job["resume"]) if job["resume"] else None)
     except BbjspecError as error:
-        write_json(word, {"error": type(error).__name__, "text": str(error), "ours": True, "time": time.time()})
+        write_json(
+            word, {"error": type(error).__name__, "text": redacted(str(error)), "ours": True, "time": time.time()}
+        )
         raise SystemExit(error.exit_code) from None
     except Exception as error:
         stage.log.debug("details", exc_info=True)
         said = " ".join(str(error).split())[:300]
         text = f"training process {rank} of {ways.processes} failed: {type(error).__name__}: {said}"
-        write_json(word, {"error": "StageFailed", "text": text, "ours": False, "time": time.time()})
+        write_json(word, {"error": "StageFailed", "text": redacted(text), "ours": False, "time": time.time()})
         raise SystemExit(StageFailed.exit_code) from None
 
 

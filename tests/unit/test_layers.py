@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bbjspec"
 
 # Each layer may import itself and what stands before it.
 ORDER = [
-    {"errors", "digest", "markdown", "terminal", "yamlplain", "bbj", "metrics", "embedded", "pairing", "progress"},
+    {"errors", "redact", "digest", "yamlplain", "bbj", "metrics", "embedded", "pairing"},
+    {"markdown", "terminal", "progress"},
     {"yamlio", "spec", "suite", "suitefields", "data", "sandbox", "sandbox_child"},
     {"stage", "sources", "references"},
     {"store", "publish", "parent", "placing", "leaderboard", "committing"},

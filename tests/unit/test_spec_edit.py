@@ -128,7 +128,8 @@ def test_extends_writes_only_what_changes(project: Path) -> None:
         (("v4", "--from", "v3", "--set", "lora.r=[1"), 2, "--set lora.r: the value is not YAML: "),
         (("all", "--from", "v3"), 1, "experiments/'all.yaml': not an experiment's name: a reserved word\n"),
         (("A b", "--from", "v3"), 1, "not an experiment's name"),
-        (("../v4", "--from", "v3", "--set", "lora.x=1"), 1, "experiments/v4.yaml (not written): lora.x: unknown field"),
+        (("v4", "--from", "v3", "--set", "lora.x=1"), 1, "experiments/v4.yaml (not written): lora.x: unknown field"),
+        (("../v4", "--from", "v3"), 2, "'../v4': experiments are in experiments/; a name alone is meant\n"),
         (
             ("v4", "--from", "v3", "--set", "training.learning_rte=1"),
             1,

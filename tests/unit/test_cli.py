@@ -104,11 +104,12 @@ def on_a_terminal(root: Path, *words: str, **variables: str) -> str:
 # Help.
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [(command, flag) for command in COMMANDS for flag in ("-h", "--help") if (command, flag) != ("cpl", "-h")],
+)
 def test_help_of_each_command_has_an_example(command: str, flag: str) -> None:
-    if command == "cpl" and flag == "-h":
-        pytest.skip("bbjcpl's own options are passed on")
+    """`cpl -h` is not among them: its options are bbjcpl's own."""
     result = CliRunner().invoke(app, [command, flag], env={"TERMINAL_WIDTH": "120", "NO_COLOR": "1"})
     assert result.exit_code == 0
     words = " ".join(result.stdout.replace("│", " ").split())

@@ -28,6 +28,7 @@ from bbjspec.stage import KINDS, Source, Stage, StageRun
 
 MANIFEST, DONE, STAGE, LOG, LOCK = "manifest.json", "done", "stage.json", "stage.log", ".lock"
 ENGINE_LOG = "engine.log"
+_MADE, _THERE = "whole after", "already whole"  # how the log of a run ends that went well
 _LACKING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 _FULL = 65_536  # bytes: with fewer left, whatever could not be written is the disk's fault
 
@@ -143,6 +144,19 @@ def locked(directory: Path, log: logging.Logger) -> Iterator[int]:
         yield stream.fileno()
 
 
+def ended_silently(directory: Path, since: float) -> bool:
+    """Whether a stage was at work since then (seconds since 1970), is no more, and its log has no end."""
+    try:
+        if (directory / LOG).stat().st_mtime < since:
+            return False
+        with (directory / LOCK).open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        last = (directory / LOG).read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
+    except OSError:  # never begun, or still at work
+        return False
+    return " ERROR " not in last and not last.partition(" INFO ")[2].startswith((_MADE, _THERE))
+
+
 def read_stage(path: Path) -> tuple[Path, dict[str, Any]]:
     """The directory, absolute, and the document of a `stage.json`. Raises BadInput when it is not one."""
     path = Path(os.path.abspath(path))  # noqa: PTH100  no link is followed: build/ may be one, onto another disk
@@ -171,7 +185,7 @@ def _run(root: Path, document: Mapping[str, Any], directory: Path, log: logging.
         wrong = corrupted(directory)
         if not wrong:
             (directory / DONE).touch()
-            log.info("already whole")
+            log.info(_THERE)
             return
         log.info("made again: %s is not what the manifest says", wrong[0])
         (directory / MANIFEST).unlink()
@@ -197,7 +211,7 @@ def _run(root: Path, document: Mapping[str, Any], directory: Path, log: logging.
         if failed is error:
             raise
         raise failed from error
-    log.info("whole after %.1f s", time.monotonic() - started)
+    log.info(f"{_MADE} %.1f s", time.monotonic() - started)
 
 
 def _as_ours(document: Mapping[str, Any], directory: Path, error: Exception) -> BbjspecError:

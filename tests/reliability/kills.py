@@ -128,6 +128,12 @@ def at_work(root: Path) -> dict[int, str]:
     return found
 
 
+def trained(root: Path, step: int) -> bool:
+    """Whether training has a whole checkpoint of this step or a later one."""
+    states = root.glob("build/train/*/work/checkpoint-*/trainer_state.json")
+    return any(int(state.parent.name.removeprefix("checkpoint-")) >= step for state in states)
+
+
 def kill(*pids: int) -> None:
     """kill -9, of those that are still there."""
     for pid in pids:

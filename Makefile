@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 CORES ?= $(shell nproc)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint clean
+.PHONY: demo test soak lint clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -14,6 +14,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n auto --maxprocesses 8 --dist loadfile tests
+
+# Hours of kill -9; nothing else runs it.
+soak: $(READY)
+	$(VENV)/bin/python -m tests.reliability.soak
 
 lint: $(READY)
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

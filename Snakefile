@@ -12,6 +12,10 @@ onstart:
     WORKFLOW.start()
 
 
+onerror:
+    WORKFLOW.failed()
+
+
 rule all:
     default_target: True
     input:

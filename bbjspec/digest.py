@@ -80,6 +80,8 @@ class FileHashes:
             return
         try:
             self._memo_path.parent.mkdir(parents=True, exist_ok=True)
+            for left in self._memo_path.parent.glob(f"{self._memo_path.name}.*.tmp"):
+                left.unlink(missing_ok=True)  # a killed writer's; who writes just now does without
             scratch = self._memo_path.with_name(f"{self._memo_path.name}.{os.getpid()}.tmp")
             scratch.write_bytes(canonical(self._known))
             scratch.replace(self._memo_path)

@@ -28,16 +28,21 @@ _BESIDE = ("parent_comparison.json", "training_config.json")  # a record, and a 
 _ALIKE = ("suite_hash", "compiler", "sampling", "metric", "n_samples")
 
 
-def read(root: Path) -> dict[str, Any]:
-    """All published experiments: `groups` of comparable `rows`, best first, and `broken` folders with what is wrong."""
+def read(root: Path, coming: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All published experiments: `groups` of comparable `rows`, best first, and `broken` folders with what is wrong.
+
+    `coming` has the lock files, by experiment, that are written next.
+    """
     rows: list[dict[str, Any]] = []
     broken: dict[str, str] = {}
-    for lock in sorted(root.glob("adapters/*/lock.json")):
+    locks = {lock.parent: read_json(lock) for lock in root.glob("adapters/*/lock.json")}
+    locks |= {root / "adapters" / name: lock for name, lock in (coming or {}).items()}
+    for folder in sorted(locks):
         try:
-            row = _row(lock.parent)
+            row = _row(folder, locks[folder])
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             known = str(error) if isinstance(error, _NotThatFile) else "its files cannot be read"
-            broken[lock.parent.name] = f"{known}; git checkout or git lfs pull restores it"
+            broken[folder.name] = f"{known}; git checkout or git lfs pull restores it"
             continue
         if row is not None:
             rows.append(row)
@@ -55,9 +60,8 @@ class _NotThatFile(ValueError):
     """A file that its lock does not list so."""
 
 
-def _row(folder: Path) -> dict[str, Any] | None:
+def _row(folder: Path, lock: Any) -> dict[str, Any] | None:
     """One experiment's figures; None for a folder without a card. Raises what reading raises."""
-    lock = read_json(folder / "lock.json")
     if lock["card"] is None:
         return None
     documents = {name: read_json(folder / name) for name in (*_FILES, *_BESIDE) if name in lock["files"]}
@@ -168,12 +172,12 @@ def text(root: Path, board: Mapping[str, Any]) -> str:
     return made.rstrip("\n") + "\n"
 
 
-def write(root: Path) -> bool:
+def write(root: Path, coming: Mapping[str, Any] | None = None) -> bool:
     """Write the leaderboard; whether it changed. Several that write at once follow one another."""
     (root / "build").mkdir(exist_ok=True)
     with (root / "build/.leaderboard.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        made = text(root, read(root))
+        made = text(root, read(root, coming))
         target = root / BOARD
         if target.is_file() and target.read_text(encoding="utf-8", errors="replace") == made:
             return False

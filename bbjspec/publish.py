@@ -22,7 +22,7 @@ from bbjspec.markdown import prose
 from bbjspec.parent import changed_since, compare_with_parent
 from bbjspec.placing import place_ggufs, place_of
 from bbjspec.stage import KINDS, Stage
-from bbjspec.store import MANIFEST, is_whole, read_json, stage_document, write_json
+from bbjspec.store import MANIFEST, is_whole, locked, read_json, stage_document, sweep, write_json
 
 LOCKFILE = "lock.json"
 PARENT = "parent_comparison.json"
@@ -176,7 +176,15 @@ def folder_document(folder: str, stages: Sequence[Stage], card: Stage | None) ->
 
 
 def run(root: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
-    """Place an experiment's results. The lock file goes first and comes back last: without it nothing is published."""
+    """Place an experiment's results. Its lock file goes first and comes back last: without it nothing is published.
+
+    So whatever is killed in between is done again. One process at a time: experiments share folders.
+    """
+    with locked(root / "build" / "publish", log):
+        _run(root, document, log)
+
+
+def _run(root: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
     name, export = document["experiment"], document.get("export")
     tokens = {
         "@EXPERIMENT@": name,
@@ -185,21 +193,26 @@ def run(root: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
     }
     if export:
         place_ggufs(root, name, export, log)
-    for folder in document["folders"]:
+    placed = {folder["folder"] for folder in document["folders"]}
+    last: dict[str, Any] = {}
+    for folder in sorted(document["folders"], key=lambda folder: bool(folder["card"])):
         said, comparison = _with_parent(root, document, folder)
         # The parent's paragraph comes first: a description may hold any text, its token too.
         parent = {"@PARENT@\n\n": f"{said}\n\n" if said else "", "@PARENT@": said}
-        remembered = _remembered(document) if folder["card"] else {}
-        _place(root, root / folder["folder"], folder, parent | tokens, comparison, remembered)
+        vouched = _place(root, root / folder["folder"], folder, parent | tokens, comparison)
+        if folder["card"]:
+            last = vouched | _remembered(document)
+        else:
+            write_json(root / folder["folder"] / LOCKFILE, vouched)
         log.info("placed %s", folder["folder"])
-    placed = {folder["folder"] for folder in document["folders"]}
     for lock in sorted(
         lock for kind in ("references", "gguf") for lock in root.glob(f"adapters/{name}/{kind}/*/{LOCKFILE}")
     ):
         if lock.parent.relative_to(root).as_posix() not in placed:
             _remove(lock)
             log.info("removed %s/%s: the spec no longer names it", lock.parent.parent.name, lock.parent.name)
-    leaderboard.write(root)
+    leaderboard.write(root, {name: last})
+    write_json(root / "adapters" / name / LOCKFILE, last)
     for line in to_commit(
         root, f"adapters/{name}", [f"experiments/{name}.yaml", *_committed(root, placed), leaderboard.BOARD]
     ):
@@ -252,9 +265,10 @@ def _place(
     folder: Mapping[str, Any],
     tokens: Mapping[str, str],
     comparison: Mapping[str, Any] | None,
-    remembered: Mapping[str, Any],
-) -> None:
+) -> dict[str, Any]:
+    """Place a folder's files, without its lock file: returns what that is to say."""
     target.mkdir(parents=True, exist_ok=True)
+    sweep(target)
     lock = target / LOCKFILE
     old = read_json(lock)
     lock.unlink(missing_ok=True)
@@ -279,12 +293,16 @@ def _place(
     if comparison is not None:
         write_json(target / PARENT, comparison)
         files[PARENT] = sha256_file(target / PARENT)
-    if isinstance(old, dict):
-        for name in set(old.get("files") or {}) - set(files):
-            if is_plain_name(name):
-                (target / name).unlink(missing_ok=True)
+    before = set(old.get("files") or {}) if isinstance(old, dict) else set()
+    if folder["card"]:  # what a killed run took the lock of may lie there too
+        before |= {PARENT, *KINDS["release"].publish.values(), *(path.name for path in target.glob("Modelfile.*"))} - {
+            ""
+        }
+    for name in before - set(files):
+        if is_plain_name(name):
+            (target / name).unlink(missing_ok=True)
     vouched = {"card": folder["card"], "stages": stages, "files": files, "recipes": folder.get("recipes", {})}
-    write_json(lock, {"schema_version": 1, **vouched, **remembered})
+    return {"schema_version": 1, **vouched}
 
 
 def _names(publish: Mapping[str, str], made: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -29,17 +29,38 @@ from bbjspec.stage import KINDS, Source, Stage, StageRun
 
 MANIFEST, DONE, STAGE, LOG, LOCK = "manifest.json", "done", "stage.json", "stage.log", ".lock"
 ENGINE_LOG = "engine.log"
+_MADE, _THERE = "whole after", "already whole"  # how the log of a run ends that went well
+_LACKING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_FULL = 65_536  # bytes: with fewer left, whatever could not be written is the disk's fault
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all: to a file beside it, synced, then renamed into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with scratch.open("w", encoding="utf-8") as stream:
-        stream.write(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    scratch.replace(path)
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    for last in (False, False, True):
+        try:
+            with scratch.open("w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            scratch.replace(path)
+            return
+        except FileNotFoundError:  # `sweep` of another process took it for a leftover
+            if last:
+                raise
+        except OSError:
+            with contextlib.suppress(OSError):
+                scratch.unlink(missing_ok=True)
+            raise
+
+
+def sweep(directory: Path) -> None:
+    """Remove what killed writers left in a directory. Who writes there just now writes once more."""
+    for scratch in directory.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:
@@ -63,17 +84,19 @@ def is_whole(directory: Path) -> bool:
 
 def corrupted(directory: Path) -> list[str]:
     """Names of the listed files that are missing, cannot be read, or whose bytes are not those of the manifest;
-    ["manifest.json"] when there is no manifest. Reads everything."""
+    ["manifest.json"] when there is no manifest, or what stands there is none. Reads everything."""
     manifest = read_json(directory / MANIFEST)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        return [MANIFEST]
-    return sorted(name for name, entry in manifest["files"].items() if not _is(directory / name, entry))
-
-
-def _is(file: Path, entry: Any) -> bool:
     try:
-        return bool(sha256_file(file) == entry["sha256"])
-    except (OSError, KeyError, TypeError):
+        listed = {name: entry["sha256"] for name, entry in manifest["files"].items()}
+    except (KeyError, TypeError, AttributeError):
+        return [MANIFEST]
+    return sorted(name for name, sha256 in listed.items() if not _is(directory / name, sha256))
+
+
+def _is(file: Path, sha256: str) -> bool:
+    try:
+        return sha256_file(file) == sha256
+    except OSError:
         return False
 
 
@@ -125,62 +148,88 @@ def locked(directory: Path, log: logging.Logger) -> Iterator[int]:
         yield stream.fileno()
 
 
+def ended_silently(directory: Path, since: float) -> bool:
+    """Whether a stage was at work since then (seconds since 1970), is no more, and its log has no end."""
+    try:
+        if (directory / LOG).stat().st_mtime < since:
+            return False
+        with (directory / LOCK).open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        last = (directory / LOG).read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
+    except OSError:  # never begun, or still at work
+        return False
+    return " ERROR " not in last and not last.partition(" INFO ")[2].startswith((_MADE, _THERE))
+
+
 def read_stage(path: Path) -> tuple[Path, dict[str, Any]]:
-    """The project's root and the document of a `stage.json`. Raises BadInput when it is not one."""
-    path = path.resolve()
+    """The directory, absolute, and the document of a `stage.json`. Raises BadInput when it is not one."""
+    path = Path(os.path.abspath(path))  # noqa: PTH100  no link is followed: build/ may be one, onto another disk
     document = read_json(path)
-    if not isinstance(document, dict) or "kind" not in document or len(path.parents) < 4:
+    known = isinstance(document, dict) and all(isinstance(document.get(key), str) for key in ("kind", "digest"))
+    if not known or len(path.parents) < 4:
         raise BadInput([Finding(str(path.name), 0, 0, "", "not a stage.json; the engines get theirs from the plan")])
-    return path.parents[3], document
+    return path.parent, document
 
 
 def run(path: Path, *, console: bool = True) -> None:
     """Do a stage's work, or find it done. Raises what the stage raises, as BbjspecError; the log has the details."""
-    root, document = read_stage(path)
-    directory = path.resolve().parent
-    log = _logger(document, directory, console)
-    with locked(directory, log):
-        if (directory / MANIFEST).exists():
-            wrong = corrupted(directory)
-            if not wrong:
-                (directory / DONE).touch()
-                log.info("already whole")
-                return
-            log.info("made again: %s is not what the manifest says", wrong[0])
-            (directory / MANIFEST).unlink()
-        (directory / DONE).unlink(missing_ok=True)
-        started = time.monotonic()
-        try:
-            if document["kind"] == "publish":
-                from bbjspec import publish
+    directory, document = read_stage(path)
+    root = directory.parents[2]
+    try:
+        log = _logger(document, directory, console)
+        with locked(directory, log):
+            _run(root, document, directory, log, console)
+    except OSError as error:
+        raise _as_ours(document, directory, error) from error
 
-                publish.run(root, document, log)
-                (directory / DONE).touch()
-            elif document.get("adopt"):
-                _adopt(root, directory, document, log)
-            else:
-                _work(root, directory, document, log)
-        except Exception as error:
-            failed = error if isinstance(error, BbjspecError) else _as_ours(document, directory, error)
-            if failed is not error:
-                log.debug("details", exc_info=True)
-            log.error("%s", failed)
-            failed.told = console
-            if failed is error:
-                raise
-            raise failed from error
-        log.info("whole after %.1f s", time.monotonic() - started)
+
+def _run(root: Path, document: Mapping[str, Any], directory: Path, log: logging.Logger, console: bool) -> None:
+    """`run`, with the directory locked."""
+    if (directory / MANIFEST).exists():
+        wrong = corrupted(directory)
+        if not wrong:
+            (directory / DONE).touch()
+            log.info(_THERE)
+            return
+        log.info("made again: %s is not what the manifest says", wrong[0])
+        (directory / MANIFEST).unlink()
+    (directory / DONE).unlink(missing_ok=True)
+    sweep(directory)
+    started = time.monotonic()
+    try:
+        if document["kind"] == "publish":
+            from bbjspec import publish
+
+            publish.run(root, document, log)
+            (directory / DONE).touch()
+        elif document.get("adopt"):
+            _adopt(root, directory, document, log)
+        else:
+            _work(root, directory, document, log)
+    except Exception as error:
+        failed = error if isinstance(error, BbjspecError) else _as_ours(document, directory, error)
+        if failed is not error:
+            log.debug("details", exc_info=True)
+        log.error("%s", failed)
+        failed.told = console
+        if failed is error:
+            raise
+        raise failed from error
+    log.info(f"{_MADE} %.1f s", time.monotonic() - started)
 
 
 def _as_ours(document: Mapping[str, Any], directory: Path, error: Exception) -> BbjspecError:
     """What went wrong, as one line: the machine's fault where the system says so, else the stage's."""
-    lacking = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-    if isinstance(error, OSError) and error.errno in lacking:
-        return EnvironmentLacks(f"{document['kind']}: {error.strerror}: {error.filename or directory.name}")
+    here = f"build/{document['kind']}/{directory.name}"
+    if isinstance(error, OSError) and error.errno in _LACKING:
+        return EnvironmentLacks(f"{document['kind']}: {error.strerror}: {error.filename or here}")
     said = " ".join(str(error).split())[:300]
+    # Libraries that write files of their own say it in words, or not at all.
+    full = os.strerror(errno.ENOSPC)
+    if full in said or shutil.disk_usage(directory).free < _FULL:
+        return EnvironmentLacks(f"{document['kind']}: {full}: {here}")
     return StageFailed(
-        f"{document['kind']} {document['digest']} failed: {type(error).__name__}: {said}; "
-        f"details in build/{document['kind']}/{directory.name}/{LOG}"
+        f"{document['kind']} {document['digest']} failed: {type(error).__name__}: {said}; details in {here}/{LOG}"
     )
 
 
@@ -266,6 +315,11 @@ def _adopt(root: Path, directory: Path, document: Mapping[str, Any], log: loggin
     log.info("taken from what is published")
 
 
+class _File(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:
+        """A log that cannot be written, on a full disk, is no reason to print frames."""
+
+
 class _Plain(logging.Formatter):
     """Without secrets and signs that a terminal obeys: messages quote what servers, libraries and files say."""
 
@@ -288,7 +342,7 @@ def _logger(document: Mapping[str, Any], directory: Path, console: bool) -> logg
     for handler in list(log.handlers):
         log.removeHandler(handler)
         handler.close()
-    plain = logging.FileHandler(directory / LOG, encoding="utf-8")
+    plain = _File(directory / LOG, encoding="utf-8")
     # Snakemake removes a job's log before the job runs, and an orphan's words with it: it knows of this link alone.
     with contextlib.suppress(OSError):
         (directory / ENGINE_LOG).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class Workflow:
         self._hashes = FileHashes(root / _plan.MEMO)
         self.root = root
         self.reporting = reporting
+        self._began = time.time()
         self.plan = _plan.read_plan(root, self._hashes, refresh=refresh)
         self._hashes.save()
         self._publishing = {experiment.publish_digest: experiment for experiment in self.plan.experiments.values()}
@@ -133,8 +135,28 @@ class Workflow:
 
     def start(self) -> None:
         """What the Snakefile does before the first job: `prepare`, without frames when it fails."""
+        self._began = time.time()
         with _no_frames():
             self.prepare()
+
+    def failed(self) -> None:
+        """What the Snakefile does when a job failed: a stage tells its own failure, unless it was killed."""
+        for line in self.killed(self._began):
+            print(f"bbjspec: {line}", file=sys.stderr)
+
+    def killed(self, since: float) -> list[str]:
+        """A line for each stage that was at work since then (as time.time() has it) and ended without a word."""
+        said = []
+        for experiment in self.plan.experiments.values():
+            directories = [stage.directory for stage in self.plan.needed(experiment)]
+            for directory in [*directories, experiment.publish_directory]:
+                if store.ended_silently(self.root / directory, since):
+                    _, kind, digest = directory.split("/")
+                    said.append(
+                        f"{kind} {digest[:8]} ended without a word: it was killed, for want of memory most often, or "
+                        "interrupted; run the same command again, and it goes on from what is saved"
+                    )
+        return sorted(set(said))
 
     def prepare(self) -> None:
         """Write the `stage.json` of all that is about to run."""

@@ -14,14 +14,14 @@ from pathlib import Path
 from bbjspec.stages import checkpoints
 from bbjspec.store import is_whole
 from tests.harness import environment, snakemake
-from tests.workflow.test_kill import outputs, stage_processes, trained
+from tests.reliability.kills import MARK, outputs, processes, trained
 
 
 def started(root: Path, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         words,
         cwd=root,
-        env=environment(),
+        env=environment() | {MARK: str(root)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -84,7 +84,7 @@ def test_training_goes_on_after_sigterm(finished: Path, small: Path) -> None:
 
     done = snakemake(small, target)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert stage_processes(small) == []
+    assert not processes(small)
     assert {name: found for name, found in outputs(small).items() if name.startswith(mine)} == wanted
     resumed = re.findall(r" INFO resuming from step (\d+)", (stage / "stage.log").read_text())
     assert [int(step) for step in resumed] == [first, second]

@@ -128,6 +128,10 @@ def at_work(root: Path) -> dict[int, str]:
     return found
 
 
+def _of_kind(stages: Mapping[int, str], kind: str) -> dict[int, str]:
+    return {pid: found for pid, found in stages.items() if kind in ("", found)}
+
+
 def trained(root: Path, step: int) -> bool:
     """Whether training has a whole checkpoint of this step or a later one."""
     states = root.glob("build/train/*/work/checkpoint-*/trainer_state.json")
@@ -164,15 +168,18 @@ class Killer:
     rng: random.Random
     kills: list[Kill] = field(default_factory=list)
 
-    def at(self, moment: Callable[[Path], bool], what: str, seconds: float = 120) -> bool:
-        """Run until `moment` says so, then kill. False when the run ended first."""
+    def at(self, moment: Callable[[Path], bool], what: str, seconds: float = 120, kind: str = "") -> bool:
+        """Run until `moment` says so, then kill; of stages one of that kind, if one is said. False when the run ended
+        first."""
         engine, began = started(self.root), time.monotonic()
         while not moment(self.root):
             if engine.poll() is not None or time.monotonic() - began > seconds:
                 break
             time.sleep(0.01)
         # A stage can only be killed where there is one: wait for the next.
-        while not (stages := at_work(self.root)) and what in ("stage", "both") and engine.poll() is None:
+        while (
+            not (stages := _of_kind(at_work(self.root), kind)) and what in ("stage", "both") and engine.poll() is None
+        ):
             time.sleep(0.002)
         if engine.poll() is not None:
             return False

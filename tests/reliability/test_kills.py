@@ -28,7 +28,7 @@ def test_ten_kills(finished: Path, tmp_path: Path) -> None:
     for _ in range(BEFORE):
         killer.after(rng.uniform(0, undisturbed.seconds / 4), rng.choice(VICTIMS))
     for what, step in TRAINING:
-        assert killer.at(lambda at, step=step: trained(at, step), what), f"step {step} was not met"
+        assert killer.at(lambda at, step=step: trained(at, step), what, kind="train"), f"step {step} was not met"
     (training,) = root.glob("build/train/*/stage.log")
     while len(killer.kills) < KILLS:
         if not killer.after(rng.uniform(0, undisturbed.remaining(root)), rng.choice(VICTIMS)):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 
 from bbjspec.doctor import libraries, machine, services
-from bbjspec.doctor.asked import Asked, Check, State
+from bbjspec.doctor.asked import AGAIN, Asked, Check, State
 from bbjspec.errors import EnvironmentLacks
 from bbjspec.plan import Plan
 
@@ -72,7 +72,7 @@ def examine(plan: Plan, names: Collection[str] | None = None, seconds: float = S
     found: list[Check] = []
     for thread, (_, title), result in zip(threads, CHECKS, range(len(CHECKS)), strict=True):
         thread.join(max(0.0, deadline - time.monotonic()))
-        late = [Check(title, "warning", f"no answer within {seconds:g} s", "", asked.everyone)]
+        late = [Check(title, "warning", f"no answer within {seconds:g} s", "", asked.everyone, AGAIN)]
         found += results[result] or (late if thread.is_alive() else [])
     return found
 

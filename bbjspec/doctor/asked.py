@@ -16,6 +16,7 @@ from bbjspec.stage import Stage
 
 State = Literal["ok", "lacks", "warning", "not needed"]
 INSTALL = "make demo installs it, or pip install -r requirements.lock"
+AGAIN = "ask again when the machine is less busy: bbjspec doctor"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bbjspec.doctor import probes
 from bbjspec.doctor.asked import (
+    AGAIN,
     INSTALL,
     Asked,
     Check,
@@ -66,8 +67,8 @@ def torch_and_gpu(asked: Asked) -> Iterable[Check]:
     facts, works = told.facts, "torch" in told.facts
     built = f", for CUDA {facts['built']}" if facts.get("built") else ", without CUDA"
     broken = told.trouble + (f"; {installed} is installed" if installed else "")
-    again = f"{INSTALL}; where it was only slow, run bbjspec doctor again"
-    yield judged(*names[0], facts["torch"] + built if works else broken, again, good=works, soft=told.slow)
+    remedy = AGAIN if told.slow else INSTALL
+    yield judged(*names[0], facts["torch"] + built if works else broken, remedy, good=works, soft=told.slow)
     yield from _gpu(asked, on_gpu, told)
     yield _bitsandbytes(quantized, told)
 
@@ -88,6 +89,7 @@ def _gpu(asked: Asked, who: tuple[str, ...], told: probes.Told) -> Iterable[Chec
             most = f"{supports // 1000}.{supports % 1000 // 10}"
             why = f"none seen: driver {facts.get('driver')} supports CUDA {most}, torch is built for {facts['built']}"
         remedy = "run where nvidia-smi lists a GPU, with a torch built for its driver, or write resources.gpu: 0"
+        remedy = AGAIN if cards is None and told.slow else remedy
         yield judged("GPU", purpose, who, why, remedy, good=False, soft=cards is None)
         yield judged("GPU memory", "weights, activations, answers", who, "none", remedy, good=not who, soft=True)
         return
@@ -116,9 +118,8 @@ def _bitsandbytes(who: tuple[str, ...], told: probes.Told) -> Check:
     untried = "cards" not in told.facts and installed is not None  # that torch lacks is told once
     broken = "cannot be tried without torch" if untried else told.trouble or "no answer"
     found = told.facts["bitsandbytes"] if works else broken if installed else "not installed"
-    return judged(
-        "bitsandbytes", purpose, who, found, INSTALL, good=works, soft=untried or (told.slow and installed is not None)
-    )
+    slow = told.slow and installed is not None
+    return judged("bitsandbytes", purpose, who, found, AGAIN if slow else INSTALL, good=works, soft=untried or slow)
 
 
 def flash(asked: Asked) -> Iterable[Check]:
@@ -149,15 +150,16 @@ def llama(asked: Asked) -> Iterable[Check]:
             found += f", and the converter is of {converter.VERSION}"
         elif not works:
             found += f": {told.trouble or 'no answer'}"
-        slow = (
-            works and not told.facts.get("gpu") and bool(asked.those(lambda s: backend(s) == "llama_cpp" and gpus(s)))
-        )
-        if good and slow:
+        # A stage that experiments share has the resources of the first of them: each one's own spec has its say.
+        answering = asked.who(lambda stage: backend(stage) == "llama_cpp" and gpus(stage))
+        on_gpu = tuple(name for name in answering if asked.plan.experiments[name].spec.resources.gpu)
+        if good and on_gpu and not told.facts.get("gpu"):
             built = "built without a GPU: answers of GGUFs will come from the CPU"
             cuda = "CMAKE_ARGS=-DGGML_CUDA=on pip install --force-reinstall --no-binary llama-cpp-python "
             cuda += f"llama-cpp-python=={converter.VERSION}"
-            yield judged("llama.cpp", purpose, who, f"{found}, {built}", cuda, good=False, soft=True)
+            yield judged("llama.cpp", purpose, on_gpu, f"{found}, {built}", cuda, good=False, soft=True)
         else:
+            remedy = AGAIN if told.slow and not works else remedy
             yield judged("llama.cpp", purpose, who, found, remedy, good=good, soft=told.slow)
     purpose = "the merged model as a GGUF"
     try:

@@ -29,6 +29,7 @@ from bbjspec.store import read_json
 CHILD_S = 7.5  # for a child: importing torch takes one second, several where it is read for the first time
 WATCH_S = 1.0  # of that, at its end: does it still work?
 COMMAND_S = 3.0
+LATE = f"no answer within {COMMAND_S:g} s"  # of a command
 NET_S = 3.0
 _MARK = "bbjspec "  # before what a child tells, among all that libraries print
 
@@ -145,7 +146,7 @@ def command(*words: str) -> tuple[str | None, str]:
             words, capture_output=True, text=True, errors="replace", timeout=COMMAND_S, stdin=subprocess.DEVNULL
         )
     except subprocess.TimeoutExpired:
-        return None, f"no answer within {COMMAND_S:g} s"
+        return None, LATE
     except OSError as error:
         return None, error.strerror or "cannot be run"
     lines = [line.strip() for line in (done.stdout or done.stderr).splitlines() if line.strip()]

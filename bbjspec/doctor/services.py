@@ -12,6 +12,7 @@ from typing import Any
 
 from bbjspec.doctor import probes
 from bbjspec.doctor.asked import (
+    AGAIN,
     Asked,
     Check,
     backend,
@@ -130,7 +131,7 @@ def hub(asked: Asked) -> Iterable[Check]:
 
 
 def wandb(asked: Asked) -> Iterable[Check]:
-    """Weights & Biases."""
+    """Weights & Biases. Never a lack: as `stages.tracking` says, no tracker can fail a training."""
     from importlib.util import find_spec
 
     def wanted(stage: Stage) -> Any:
@@ -139,17 +140,22 @@ def wandb(asked: Asked) -> Iterable[Check]:
     who = asked.who(wanted)
     online = any(wanted(stage)["mode"] == "online" for stage in asked.those(wanted))
     there, key = find_spec("wandb") is not None, probes.wandb_key()
+    good = there and (key or not online)
     found = f"{probes.version('wandb') or 'installed'}, {'key' if key else 'no key'}" if there else "not installed"
-    remedy = "wandb login, or tracking.wandb.mode: offline" if there else "pip install 'bbjspec[wandb]'"
-    yield judged("W&B", "watching a training there", who, found, remedy, good=there and (key or not online))
+    if who and not good:
+        found += ": the training is recorded offline" if there else ": the training goes on without it"
+    remedy = "set WANDB_API_KEY, or wandb login; or write tracking.wandb.mode: offline"
+    remedy = remedy if there else "pip install 'bbjspec[wandb]'"
+    yield judged("W&B", "watching a training there", who, found, remedy, good=good, soft=True)
 
 
 def git(asked: Asked) -> Iterable[Check]:
     """git, and Git LFS."""
     found, trouble = probes.command("git", "--version")
     found = found.removeprefix("git version ") if found else None
-    remedy = "install it (apt install git)"
-    yield judged("git", "keeping specs and results", asked.everyone, found or trouble, remedy, good=bool(found))
+    late, purpose = trouble == probes.LATE, "keeping specs and results"
+    remedy = AGAIN if late else "apt install git, or https://git-scm.com"
+    yield judged("git", purpose, asked.everyone, found or trouble, remedy, good=bool(found), soft=late)
     yield _git_lfs(asked)
 
 
@@ -163,16 +169,17 @@ def _git_lfs(asked: Asked) -> Check:
     who = [name for file, name in names.items() if file in given - ignored]
     bare, wanted = _pointers(asked)
     found, trouble = probes.command("git-lfs", "version")
-    remedy = "install it (apt install git-lfs), then run git lfs install"
+    late = trouble == probes.LATE
+    remedy = AGAIN if late else "apt install git-lfs (or https://git-lfs.com), then once: git lfs install"
     if found:
         found = found.split()[0].removeprefix("git-lfs/")
         if not probes.git_lines(root, "config", "--get", "filter.lfs.clean"):
             found, trouble, remedy = None, f"{found}, but not set up", "git lfs install"
     if wanted or (bare and found):
         said = f"{found or trouble}; {len(bare)} pointers without their bytes, such as {bare[0]}"
-        remedy = "git lfs pull" if found else f"{remedy}, and git lfs pull"
+        remedy = "git lfs pull" if found else f"{remedy}, then git lfs pull"
         return judged("git-lfs", purpose, asked.everyone or ("published",), said, remedy, good=False, soft=not wanted)
-    return judged("git-lfs", purpose, tuple(who), found or trouble, remedy, good=bool(found))
+    return judged("git-lfs", purpose, tuple(who), found or trouble, remedy, good=bool(found), soft=late)
 
 
 def _pointers(asked: Asked) -> tuple[list[str], bool]:

@@ -1,9 +1,8 @@
-"""What `bbjspec doctor` prints: a table on a terminal, aligned text elsewhere, or data."""
+"""What `bbjspec doctor` prints: a table on a terminal, aligned text elsewhere, or data. Remedies are never folded."""
 
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +13,6 @@ from bbjspec.doctor.asked import Check
 from bbjspec.plan import Plan
 
 _STYLES = {"ok": "green", "lacks": "bold red", "warning": "yellow", "not needed": "dim"}
-_WIDTH = 100  # columns of the text
 
 
 def run(plan: Plan, names: Collection[str] | None, *, as_json: bool) -> None:
@@ -33,23 +31,22 @@ def document(checks: Sequence[Check]) -> dict[str, Any]:
 
 
 def lines(checks: Sequence[Check]) -> Iterator[str]:
-    """The text: a check a line, and under each that is not met who needs it, what for, and how to get it."""
+    """The text: a check a line, under each that is not met who needs it and what for, and at the end how to get it."""
     width = max(len(check.name) for check in checks)
     for check in checks:
         yield f"{check.state:<10}  {check.name:<{width}}  {check.found}".rstrip()
-        if check.state in ("lacks", "warning"):
-            for said in _about(check):
-                yield from textwrap.wrap(
-                    said, _WIDTH, initial_indent=" " * 12, subsequent_indent=" " * 14, break_long_words=False
-                )
+        if check.state in ("lacks", "warning") and check.purpose:
+            by = f", needed by {_names(check.needed_by)}" if check.needed_by else ""
+            yield f"{'':<10}  for {check.purpose}{by}"
+    if remedies := list(_remedies(checks)):
+        yield from ["", *(line for line, _ in remedies)]
 
 
-def _about(check: Check) -> Iterator[str]:
-    if check.purpose:
-        by = f", needed by {_names(check.needed_by)}" if check.needed_by else ""
-        yield f"for {check.purpose}{by}"
-    if check.remedy:
-        yield f"get it: {check.remedy}"
+def _remedies(checks: Sequence[Check]) -> Iterator[tuple[str, str]]:
+    """How to get what is not met, each a line of its own and with its style: commands in it are copied."""
+    for check in checks:
+        if check.state in ("lacks", "warning") and check.remedy:
+            yield f"{check.name}: {check.remedy}", _STYLES[check.state]
 
 
 def _names(names: Sequence[str]) -> str:
@@ -70,12 +67,13 @@ def show(checks: Sequence[Check]) -> None:
         table.add_column(title, no_wrap=title in ("", "what"), overflow="fold")
     for check in checks:
         style = _STYLES[check.state]
-        found = Text(check.found)
-        if check.state in ("lacks", "warning") and check.remedy:
-            found.append(f"\nget it: {check.remedy}", style)
         purpose = Text(check.purpose, "dim")
         if check.state != "not needed" and check.needed_by:
             purpose.append(f" ({_names(check.needed_by)})")
         dim = "dim" if check.state == "not needed" else ""
-        table.add_row(Text(check.state, style), Text(check.name, dim or "bold"), found, purpose, style=dim or None)
+        table.add_row(
+            Text(check.state, style), Text(check.name, dim or "bold"), Text(check.found), purpose, style=dim or None
+        )
     terminal.console().print(table)
+    if remedies := list(_remedies(checks)):
+        terminal.show([("", ""), *remedies])

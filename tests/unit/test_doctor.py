@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -101,10 +102,10 @@ def test_what_a_spec_asks_for_lacks(fresh: Path, monkeypatch: pytest.MonkeyPatch
     spec(fresh, "{gpu: 0}", "{gpu: 2}")
     spec(fresh, "per_device_train_batch_size: 8", "per_device_train_batch_size: 4")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100e9))
-    assert missing(checks(fresh).values()) == ["GPU", "bbjcpl", "Ollama", "Hub", "W&B", "git", "disk"]
+    assert missing(checks(fresh).values()) == ["GPU", "bbjcpl", "Ollama", "Hub", "git", "disk"]
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=900e9))
     found = checks(fresh)
-    assert missing(found.values()) == ["GPU", "bbjcpl", "Ollama", "Hub", "W&B", "git"]
+    assert missing(found.values()) == ["GPU", "bbjcpl", "Ollama", "Hub", "git"]
     assert found["GPU memory"].state == "warning" and found["bitsandbytes"].state == "ok"
     assert found["bbjcpl"].remedy == "install BBj, or write eval.compiler.name: builtin for provisional verdicts"
     assert f"--revision {commit}" in found["Hub"].remedy and "HF_HUB_OFFLINE is set" in found["Hub"].found
@@ -112,7 +113,7 @@ def test_what_a_spec_asks_for_lacks(fresh: Path, monkeypatch: pytest.MonkeyPatch
     assert "GB needed" in found["disk"].found and found["llama.cpp converter"].needed_by == ("v1",)
     with pytest.raises(EnvironmentLacks) as error:
         require(found.values())
-    assert str(error.value) == ("6 things that the experiments need are missing: GPU, bbjcpl, Ollama, Hub, W&B, git")
+    assert str(error.value) == ("5 things that the experiments need are missing: GPU, bbjcpl, Ollama, Hub, git")
 
 
 @pytest.mark.parametrize(
@@ -210,7 +211,9 @@ def test_git_lfs_is_needed_where_the_repository_gives_it_the_weights(
     subprocess.run(["git", "init", "-q", str(fresh)], check=True)
     assert checks(fresh)["git-lfs"].state == "not needed"
     (fresh / ".gitattributes").write_text("*.safetensors filter=lfs diff=lfs merge=lfs -text\n")
-    assert checks(fresh)["git-lfs"].state == "lacks"
+    found = checks(fresh)["git-lfs"]
+    assert (found.state, found.found) == ("lacks", "not on PATH")
+    assert found.remedy == "apt install git-lfs (or https://git-lfs.com), then once: git lfs install"
     (tmp_path / "bin/git-lfs").write_text("#!/bin/sh\necho git-lfs/3.4.0 x\n")
     (tmp_path / "bin/git-lfs").chmod(0o755)
     found = checks(fresh)["git-lfs"]
@@ -406,9 +409,83 @@ def test_the_text_is_aligned_and_says_what_to_do(fresh: Path) -> None:
         "ok          git      2.39",
         "lacks       git-lfs  not on PATH",
         "            for weights, needed by v1, v2",
-        "            get it: apt install git-lfs",
+        "",
+        "git-lfs: apt install git-lfs",
     ]
+    assert list(view.lines(told[:1])) == ["ok          git  2.39"]
     assert view.document(told)["missing"] == ["git-lfs"]
+
+
+def test_what_is_to_be_copied_is_whole_in_the_narrowest_terminal() -> None:
+    """Longer than the terminal is wide, and than any width that text is folded at elsewhere."""
+    command = "CMAKE_ARGS=-DGGML_CUDA=on pip install --no-binary llama-cpp-python " + "x" * 200
+    told = [Check("llama.cpp", "warning", "built without a GPU", "answers", ("v1",), command)]
+    assert list(view.lines(told))[-1] == f"llama.cpp: {command}"
+    code = f"from bbjspec.doctor import view; from bbjspec.doctor.asked import Check; view.show({told!r})"
+    ours, theirs = os.openpty()
+    variables = {name: value for name, value in environment().items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**variables, "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm", "COLUMNS": "40"},
+        stdin=theirs,
+        stdout=theirs,
+        timeout=60,
+    )
+    os.close(theirs)
+    text = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+    assert done.returncode == 0 and text != re.sub(r"\x1b", "", text), "a terminal, in colour"
+    assert max(map(len, plain[:-1])) <= 40 and plain[-2:] == ["", f"llama.cpp: {command}"]
+
+
+def test_a_busy_machine_is_no_reason_to_install(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = "no end within 7.5 s, though it is at work"
+    spec(fresh, "dtype: float32}", "dtype: float32, load_in_4bit: true}")
+    spec(fresh, "{gguf: []}", "{gguf: [f16]}")
+    monkeypatch.setattr(probes, "torch", lambda **_: probes.Told({"torch": "2.13.0", "cards": []}, busy, slow=True))
+    monkeypatch.setattr(probes, "llama_cpp", lambda: probes.Told({}, busy, slow=True))
+    found = checks(fresh)
+    assert found["torch"].state == "ok"
+    for name in ("bitsandbytes", "llama.cpp"):
+        assert (found[name].state, found[name].remedy) == ("warning", asked.AGAIN), name
+    spec(fresh, "{gpu: 0}", "{gpu: 1}")
+    monkeypatch.setattr(probes, "torch", lambda **_: probes.Told({}, busy, slow=True))
+    found = checks(fresh)
+    for name in ("torch", "bitsandbytes", "GPU", "GPU memory"):
+        assert (found[name].state, found[name].remedy) == ("warning", asked.AGAIN), name
+    hung = probes.Told({"torch": "2.13.0", "cards": []}, "no end within 7.5 s")
+    monkeypatch.setattr(probes, "torch", lambda **_: hung)
+    found = checks(fresh)
+    assert (found["bitsandbytes"].state, found["bitsandbytes"].remedy) == ("lacks", asked.INSTALL)
+
+
+def test_llama_cpp_for_a_gpu_only_where_a_spec_asks_for_one(fresh: Path) -> None:
+    spec(fresh, "{gguf: []}", "{gguf: [f16]}")
+    found = checks(fresh)["llama.cpp"]
+    assert (found.state, found.needed_by) == ("ok", ("v1",)) and "built without" not in found.found
+    changed = "training: {learning_rate: 2e-3}\nresources: {gpu: 1}"
+    (fresh / "experiments/v2.yaml").write_text(f"extends: v1\n{changed}\n")
+    found = checks(fresh)["llama.cpp"]
+    assert (found.state, found.needed_by) == ("warning", ("v2",)) and "built without a GPU" in found.found
+    assert found.remedy.startswith("CMAKE_ARGS=-DGGML_CUDA=on pip install ")
+
+
+def test_no_tracker_is_a_lack(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    spec(fresh, "{gguf: []}", "{gguf: []}\ntracking: {wandb: {project: bbj}}")
+    monkeypatch.setattr(probes, "wandb_key", lambda: False)
+    real = importlib.util.find_spec
+    there: list[object] = [object()]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: there[0] if name == "wandb" else real(name, *a))
+    found = checks(fresh)["W&B"]
+    assert found.state == "warning" and found.found.endswith(", no key: the training is recorded offline")
+    assert found.remedy == "set WANDB_API_KEY, or wandb login; or write tracking.wandb.mode: offline"
+    there[0] = None
+    found = checks(fresh)["W&B"]
+    assert (found.state, found.found) == ("warning", "not installed: the training goes on without it")
+    assert found.remedy == "pip install 'bbjspec[wandb]'"
 
 
 # --verify

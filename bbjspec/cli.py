@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import sys
 from collections.abc import Sequence
@@ -73,9 +74,10 @@ def _known(plan: Plan, names: set[str] | None) -> None:
     """Raise UsageError for a name that no spec has."""
     known = set(plan.experiments) | {file.removesuffix(".yaml") for file in plan.bad_specs}
     if names and names - known:
-        raise UsageError(
-            f"no such experiment: {', '.join(sorted(names - known))}; there are {', '.join(sorted(known))}"
-        )
+        unknown = sorted(names - known)
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
+        raise UsageError(f"no such experiment: {', '.join(unknown)}; {hint}")
 
 
 @app.command()
@@ -190,8 +192,10 @@ def new(
         if Path(spec).parent not in (Path(), Path("experiments")):
             raise UsageError(f"{spec!r}: experiments are in experiments/; a name alone is meant")
     (stem, parent) = (Path(spec or "").name.removesuffix(".yaml") for spec in (name, source or extends))
-    new_spec(_root() / "experiments", stem, source=parent, extends=extends is not None, changes=changes or [])
+    made = new_spec(_root() / "experiments", stem, source=parent, extends=extends is not None, changes=changes or [])
     print(f"experiments/{stem}.yaml")
+    if _spec(str(made)).description == _spec(str(made.with_name(f"{parent}.yaml"))).description != "":
+        print(f"note: its description is {parent}'s still; say what this run is to find out", file=sys.stderr)
 
 
 @app.command()

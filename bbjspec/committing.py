@@ -9,6 +9,10 @@ from pathlib import Path
 
 WEIGHTS = "adapter_model.safetensors"
 SECONDS = 10  # for one question to git
+LFS = (
+    "before that, once: install Git LFS (https://git-lfs.com), then git lfs install; "
+    "without it git itself takes the weights, whole"
+)
 
 
 def to_commit(root: Path, results: str, paths: Sequence[str]) -> list[str]:
@@ -20,17 +24,22 @@ def to_commit(root: Path, results: str, paths: Sequence[str]) -> list[str]:
     if _git(root, "rev-parse", "--is-inside-work-tree") != "true":
         return []
     outer = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
-    left_out = set((_git(root, "check-ignore", "--", *outer) or "").splitlines())
-    if results in left_out:
+    ignored = left_out(root, outer)
+    if results in ignored:
         return [f"nothing to commit: .gitignore leaves out {results}"]
-    wanted = [path for path in outer if path not in left_out]
+    wanted = [path for path in outer if path not in ignored]
     lines = [f"to commit: git add {shlex.join(wanted)}"] if wanted else []
-    if left_out:
-        lines.append(f"not to commit, by .gitignore: {shlex.join(sorted(left_out))}")
+    if ignored:
+        lines.append(f"not to commit, by .gitignore: {shlex.join(sorted(ignored))}")
     weights = [f"{path}/{WEIGHTS}" for path in wanted if (root / path / WEIGHTS).is_file()]
     if weights and not _git(root, "config", "filter.lfs.clean"):
-        lines.append("before that: git lfs install, once; without it git itself takes the weights, whole")
+        lines.append(LFS)
     return lines
+
+
+def left_out(root: Path, paths: Sequence[str]) -> set[str]:
+    """Those of the paths that .gitignore leaves out; none without git."""
+    return set((_git(root, "check-ignore", "--", *paths) or "").splitlines()) if paths else set()
 
 
 def _git(root: Path, *words: str) -> str | None:

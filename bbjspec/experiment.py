@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.digest import FileHashes, digest
+from bbjspec.errors import BadInput, Finding
 from bbjspec.exporting import MODELFILE, export_stages, types_of
 from bbjspec.publish import folder_document
 from bbjspec.references import generate_stage
@@ -115,6 +116,7 @@ def compile_experiment(
         # Of stages that are equal the first experiment's resources count, in the order of names.
         return interned.setdefault(made.digest, made)
 
+    _all_there(root, spec, shown)
     dump = spec.model_dump(mode="json")
     resources = dump["resources"] | {"compiler_path": dump["eval"]["compiler"]["path"]}
     dataset = make_source(root, find_files(root, [spec.data.path], shown, "data.path"), "bytes", hashes)
@@ -244,6 +246,24 @@ def compile_experiment(
         "card": card,
     }
     return ExperimentPlan(name, spec, roles)
+
+
+def _all_there(root: Path, spec: Experiment, shown: str) -> None:
+    """Raise BadInput with every file that the spec names and that is missing, not the first alone."""
+    named = [
+        ("data.path", [spec.data.path]),
+        ("eval.prompts", spec.eval.prompts),
+        ("card.template", [spec.card.template]),
+    ]
+    named += [("data.mix.path", [spec.data.mix.path])] if spec.data.mix else []
+    missing: list[Finding] = []
+    for field, patterns in named:
+        try:
+            find_files(root, patterns, shown, field)
+        except BadInput as error:
+            missing += error.findings
+    if len(missing) > 1:
+        raise BadInput(missing)
 
 
 def _recipe(spec: Experiment) -> dict[str, Any] | None:

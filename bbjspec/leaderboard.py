@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bbjspec.committing import left_out
 from bbjspec.digest import digest, sha256_file
 from bbjspec.embedded import source_of
 from bbjspec.errors import BadInput, Finding
@@ -28,16 +29,18 @@ _BESIDE = ("parent_comparison.json", "training_config.json")  # a record, and a 
 _ALIKE = ("suite_hash", "compiler", "sampling", "metric", "n_samples")
 
 
-def read(root: Path, coming: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def read(root: Path, coming: Mapping[str, Any] | None = None, *, committed: bool = False) -> dict[str, Any]:
     """All published experiments: `groups` of comparable `rows`, best first, and `broken` folders with what is wrong.
 
-    `coming` has the lock files, by experiment, that are written next.
+    `coming` has the lock files, by experiment, that are written next. With `committed`, what .gitignore leaves out is
+    not among them: a colleague has no such folder.
     """
     rows: list[dict[str, Any]] = []
     broken: dict[str, str] = {}
     locks = {lock.parent: read_json(lock) for lock in root.glob("adapters/*/lock.json")}
     locks |= {root / "adapters" / name: lock for name, lock in (coming or {}).items()}
-    for folder in sorted(locks):
+    ignored = left_out(root, [f"adapters/{folder.name}" for folder in sorted(locks)]) if committed else set()
+    for folder in sorted(folder for folder in locks if f"adapters/{folder.name}" not in ignored):
         try:
             row = _row(folder, locks[folder])
         except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -177,7 +180,7 @@ def write(root: Path, coming: Mapping[str, Any] | None = None) -> bool:
     (root / "build").mkdir(exist_ok=True)
     with (root / "build/.leaderboard.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        made = text(root, read(root, coming))
+        made = text(root, read(root, coming, committed=True))
         target = root / BOARD
         if target.is_file() and target.read_text(encoding="utf-8", errors="replace") == made:
             return False

@@ -153,14 +153,29 @@ def read_plan(root: Path, hashes: FileHashes | None = None, *, refresh: bool = F
                 message = f"{others[0]} places its sides in {DATASET}/ already; one experiment may"
                 raise BadInput([Finding(shown, 0, 0, "data.publish", message)])
             plan.experiments[name] = experiment
+            if problem := _missing_base(plan, experiment):
+                del plan.experiments[name]
+                raise BadInput([Finding(shown, 0, 0, "model.base", problem)])
         except BadInput as error:
             findings = list(error.findings) or [Finding(shown, 0, 0, "", str(error))]
             plan.bad[path.name] = [_placed(path, shown, finding) for finding in findings]
         except BbjspecError as error:
             plan.bad[path.name] = [Finding(shown, 0, 0, "", str(error))]
+    for path in sorted((root / "experiments").glob("*.yml")):
+        message = f"an experiment's file ends in .yaml: call it {path.stem}.yaml"
+        plan.bad[path.name] = [Finding(f"experiments/{path.name}", 0, 0, "", message)]
     # A folder that no experiment places anything into harms none, but the error is told.
     plan.bad |= {folder: found for folder, found in published.bad.items() if folder not in owned}
     return plan
+
+
+def _missing_base(plan: Plan, experiment: ExperimentPlan) -> str:
+    """What is wrong with a base in a directory that a run would look into; nothing for a base that nothing needs."""
+    model = experiment.spec.model
+    if model.source != "local" or (plan.root / model.base).is_dir():
+        return ""
+    wanted = experiment.roles["base"] in plan.needed(experiment)
+    return f"{model.base}: no such directory; one with config.json and *.safetensors is meant" if wanted else ""
 
 
 def _unknown_parent(root: Path, parent: str | None, name: str) -> str:

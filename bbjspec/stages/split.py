@@ -72,7 +72,8 @@ def run(stage: StageRun) -> None:
     sides = {side: [e for e in (*examples, *mix) if e.kept and e.fate["side"] == side] for side in SIDES}
     for side, kept in sides.items():
         if not kept:
-            raise BadInput([Finding(shown, 0, 0, "data", f"no row is left on the {side} side; loosen the filters")])
+            said = f"no row is left on the {side} side{_dropped(examples, side)}; loosen that"
+            raise BadInput([Finding(shown, 0, 0, "data", said)])
         _write(stage.directory / f"{side}.jsonl", [example.row for example in kept])
     write_json(stage.directory / "ledger.json", ledger(examples, mix))
     stage.log.info(
@@ -83,6 +84,13 @@ def run(stage: StageRun) -> None:
         sum(not example.kept for example in examples),
         len(mix),
     )
+
+
+def _dropped(examples: Sequence[Example], side: str) -> str:
+    """Why rows of a side were dropped, most first: `: 970 by where.tags, 100 by over_length`."""
+    reasons = Counter(e.fate["dropped"] for e in examples if not e.kept and e.fate["side"] == side)
+    told = ", ".join(f"{count} by {reason}" for reason, count in reasons.most_common())
+    return f": {told}" if told else ""
 
 
 def _source(stage: StageRun, role: str) -> tuple[list[Row], str]:

@@ -201,7 +201,9 @@ def test_what_is_written_is_read_as_it_was_learned(tmp_path: Path, tokens: Path)
 
 
 def test_an_empty_side_is_refused(tmp_path: Path, tokens: Path) -> None:
-    with pytest.raises(BadInput, match=r"rows.jsonl: data: no row is left on the train side; loosen the filters"):
+    with pytest.raises(
+        BadInput, match=r"rows.jsonl: data: no row is left on the train side: 36 by where.topic; loosen that"
+    ):
         Split(tmp_path, tokens, examples(), filters={"where": {"topic": "none"}})
 
 

@@ -190,7 +190,8 @@ def test_what_to_commit(project: Path) -> None:
     git(project, "init", "-q")
     (project / "adapters/v1/adapter_model.safetensors").write_text("weights")
     said = "to commit: git add experiments/v1.yaml adapters/v1 adapters/README.md eval/baselines/b"
-    lfs = "before that: git lfs install, once; without it git itself takes the weights, whole"
+    lfs = "before that, once: install Git LFS (https://git-lfs.com), then git lfs install; without it git itself takes "
+    lfs += "the weights, whole"
     git(project, "config", "filter.lfs.clean", "git-lfs clean -- %f")
     assert to_commit(project, "adapters/v1", paths) == [said]
     git(project, "config", "filter.lfs.clean", "")
@@ -202,6 +203,15 @@ def test_what_to_commit(project: Path) -> None:
     ]
     (project / ".gitignore").write_text("adapters/v1/\n")
     assert to_commit(project, "adapters/v1", paths) == ["nothing to commit: .gitignore leaves out adapters/v1"]
+
+
+def test_what_is_not_committed_is_not_on_the_committed_board(project: Path) -> None:
+    git(project, "init", "-q")
+    (project / ".gitignore").write_text("adapters/v2/\n")
+    assert leaderboard.write(project)
+    written = (project / leaderboard.BOARD).read_text()
+    assert "[v2]" not in written and "[v10]" in written
+    assert "[v2]" in leaderboard.text(project, leaderboard.read(project)), "the command shows what is here"
 
 
 def test_exactly_what_is_committed_is_there(project: Path) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bbjspec.plan import read_plan
+from bbjspec.digest import FileHashes
+from bbjspec.plan import ExperimentPlan, Plan, compile_experiment, read_plan
+from bbjspec.publish import Published
 from bbjspec.spec import load_experiment
 from bbjspec.spec.difference import UNTOLD
 from tests.harness import REPOSITORY, write_project
+from tests.whole import publish_all
 
 SCHEMA = "# yaml-language-server: $schema=schema.json\n"
 V3 = (
@@ -65,12 +68,58 @@ def with_parent(text: str, parent: str) -> str:
 
 
 def test_a_copy_without_changes_is_the_same_text_but_for_its_parent(project: Path) -> None:
-    assert bbjspec(project, "new", "v4", "--from", "v3") == (0, "experiments/v4.yaml\n", "")
+    note = "note: its description is v3's still; say what this run is to find out\n"
+    assert bbjspec(project, "new", "v4", "--from", "v3") == (0, "experiments/v4.yaml\n", note)
     assert new(project, "v4") == with_parent(V3, "v3")
     assert bbjspec(project, "new", "v5", "--from", "v4")[0] == 0
     assert new(project, "v5") == with_parent(V3, "v4")
     assert bbjspec(project, "new", "v6", "--from", "v4", "--set", "parent=v3")[0] == 0
     assert new(project, "v6") == with_parent(V3, "v3")
+
+
+def test_a_copy_with_a_description_of_its_own_needs_no_note(project: Path) -> None:
+    assert bbjspec(project, "new", "v4", "--from", "v3", "--set", "description=next")[2] == ""
+    assert bbjspec(project, "new", "v5", "--extends", "v3")[2] == ""
+
+
+def test_a_file_with_another_ending_is_told(project: Path) -> None:
+    (project / "experiments/v7.yml").write_text(V3)
+    code, _, told = bbjspec(project, "check")
+    assert code == 1 and "experiments/v7.yml: an experiment's file ends in .yaml: call it v7.yaml\n" in told
+
+
+def test_all_files_that_a_spec_misses_are_told_at_once(project: Path) -> None:
+    (project / "experiments/v4.yaml").write_text(V3 + "data: {path: dataset/none.jsonl}\n")
+    code, _, told = bbjspec(project, "check", "v4")
+    assert code == 1 and told.splitlines() == [
+        "experiments/v4.yaml:18:14: data.path: dataset/none.jsonl: no such file",
+        "experiments/v4.yaml:8:5: eval.prompts: eval/prompts/a.jsonl: no such file",
+        "experiments/v4.yaml: card.template: templates/MODEL_CARD.md.j2: no such file",
+    ]
+
+
+def test_a_base_that_is_not_there_is_told_where_a_run_would_look_for_it(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    write_project(root)
+    spec = root / "experiments/v1.yaml"
+    spec.write_text(spec.read_text().replace("base: pico-qwen2", "base: ./models/coder"))
+    assert bbjspec(root, "check")[::2] == (
+        1,
+        "experiments/v1.yaml:3:15: model.base: ./models/coder: no such directory; one with config.json and "
+        "*.safetensors is meant\n",
+    )
+    publish_all(Plan(root, {"v1": compiled(root)}, {}, Published()))
+    assert bbjspec(root, "check")[0] == 0, "a colleague's clone, where all is published, needs no base"
+
+
+def compiled(root: Path) -> ExperimentPlan:
+    spec = load_experiment(root / "experiments/v1.yaml", "v1")
+    return compile_experiment(root, "v1", spec, "v1", FileHashes(), {})
+
+
+def test_a_name_that_is_nearly_there(project: Path) -> None:
+    (project / "experiments/demo.yaml").write_text(V3)
+    assert bbjspec(project, "check", "dmo")[2] == "bbjspec: no such experiment: dmo; did you mean demo?\n"
 
 
 def test_a_copy_of_json_names_its_parent_too(project: Path) -> None:

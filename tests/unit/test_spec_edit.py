@@ -94,7 +94,7 @@ def test_all_files_that_a_spec_misses_are_told_at_once(project: Path) -> None:
     assert code == 1 and told.splitlines() == [
         "experiments/v4.yaml:18:14: data.path: dataset/none.jsonl: no such file",
         "experiments/v4.yaml:8:5: eval.prompts: eval/prompts/a.jsonl: no such file",
-        "experiments/v4.yaml: card.template: templates/MODEL_CARD.md.j2: no such file",
+        "experiments/v4.yaml:1:1: card.template: templates/MODEL_CARD.md.j2: no such file",
     ]
 
 

@@ -13,6 +13,7 @@ from bbjspec.needs import GB, Need, Needs, as_json, total
 from bbjspec.plan import Plan
 from bbjspec.why import ExperimentReport, StageReport, report
 
+REASONS = 4  # of a stage that are shown: what differs in more is another experiment. --json has all
 _STYLES = {"to run": "yellow", "running": "cyan", "failed": "red", "outdated": "magenta", "not needed": "dim"}
 _HEAVY = ("train", "generate", "base", "gguf")
 
@@ -65,7 +66,9 @@ class PlanView:
         yield from ((line, "bold") for line in self._summary(loud))
 
     def _line(self, row: StageReport, width: int) -> str:
-        said = "; ".join(row.why)
+        said = "; ".join(row.why[:REASONS])
+        if len(row.why) > REASONS:
+            said += f"; and {len(row.why) - REASONS} more changes"
         if row.runs and (need := self._said(row)):
             said += f" [{need}]"
         return f"  {row.role:<{width}} {row.digest}  {row.state:<10}  {said}".rstrip()

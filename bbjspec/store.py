@@ -186,7 +186,7 @@ def run(path: Path, *, console: bool = True) -> None:
 
 @contextlib.contextmanager
 def _interruptible(log: logging.Logger, console: bool) -> Iterator[None]:
-    """Where a stage saves nothing more when it is asked to stop, it ends there. Raises Stopped for KeyboardInterrupt."""
+    """Where a stage saves nothing more on request, it ends there. Raises Stopped for KeyboardInterrupt."""
     try:
         yield
     except KeyboardInterrupt:

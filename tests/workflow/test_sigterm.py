@@ -1,4 +1,4 @@
-"""SIGTERM, as a cluster's time limit sends it, and Ctrl-C: to a training, to Snakemake, to both; the same command finishes."""
+"""SIGTERM, as a cluster sends it, and Ctrl-C: to a training, to Snakemake, to both; the same command finishes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Every exception that bbjspec raises on purpose, with the exit code that `main` turns it into.
 
 Exit codes: 0 done, 1 the thing checked is bad, 2 wrong usage, 3 the environment lacks something, 4 a stage failed,
-5 a comparison is inconclusive, 143 asked to stop (SIGTERM), with its work saved. Only `bbjspec.cli.main` catches;
+5 a comparison is inconclusive, 143 asked to stop (Ctrl-C, SIGTERM), its work saved. Only `bbjspec.cli.main` catches;
 everything else lets these rise.
 """
 
@@ -80,6 +80,6 @@ class Inconclusive(BbjspecError):
 
 
 class Stopped(BbjspecError):
-    """A stage was asked to stop, and has saved how far it had come: running it again goes on from there."""
+    """A stage was asked to stop, by Ctrl-C or SIGTERM: running it again goes on from what is saved."""
 
     exit_code = 143  # 128 + SIGTERM, as shells have it

@@ -22,8 +22,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bbjspec import signals
 from bbjspec.digest import sha256_file
-from bbjspec.errors import BadInput, BbjspecError, EnvironmentLacks, Finding, StageFailed, one_line
+from bbjspec.errors import BadInput, BbjspecError, EnvironmentLacks, Finding, StageFailed, Stopped, one_line
 from bbjspec.redact import redacted
 from bbjspec.stage import KINDS, Source, Stage, StageRun
 
@@ -177,10 +178,22 @@ def run(path: Path, *, console: bool = True) -> None:
     root = directory.parents[2]
     try:
         log = _logger(document, directory, console)
-        with locked(directory, log):
+        with signals.heeded(signals.interrupt), _interruptible(log, console), locked(directory, log):
             _run(root, document, directory, log, console)
     except OSError as error:
         raise _as_ours(document, directory, error) from error
+
+
+@contextlib.contextmanager
+def _interruptible(log: logging.Logger, console: bool) -> Iterator[None]:
+    """Where a stage saves nothing more on request, it ends there. Raises Stopped for KeyboardInterrupt."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stopped = Stopped("interrupted; run the same command again, and it goes on from what is saved")
+        log.error("%s", stopped)
+        stopped.told = console
+        raise stopped from None
 
 
 def _run(root: Path, document: Mapping[str, Any], directory: Path, log: logging.Logger, console: bool) -> None:

@@ -153,8 +153,8 @@ class Workflow:
                 if store.ended_silently(self.root / directory, since):
                     _, kind, digest = directory.split("/")
                     said.append(
-                        f"{kind} {digest[:8]} ended without a word: it was killed, for want of memory most often, or "
-                        "interrupted; run the same command again, and it goes on from what is saved"
+                        f"{kind} {digest[:8]} ended without a word: it was killed, for want of memory most often; run "
+                        "the same command again, and it goes on from what is saved"
                     )
         return sorted(set(said))
 

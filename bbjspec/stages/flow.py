@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-import signal
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
+from bbjspec import signals
 from bbjspec.errors import StageFailed, Stopped
 from bbjspec.progress import Progress
 from bbjspec.stage import StageRun
@@ -28,19 +27,19 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """While training: SIGTERM asks to save and stop at the end of the step; the bar is closed whatever happens."""
-        here = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGTERM, self._ask) if here else None
+        """While training: Ctrl-C or SIGTERM asks to save and stop at the end of the step.
+
+        The bar is closed whatever happens.
+        """
         try:
-            yield
+            with signals.heeded(self._ask):
+                yield
         finally:
-            if here:
-                signal.signal(signal.SIGTERM, before)
             if self._bar is not None:
                 self._bar.__exit__(None, None, None)
 
-    def _ask(self, *_: Any) -> None:
-        self._asked = True  # a second signal finds it asked already: it must not cut the saving short
+    def _ask(self) -> None:
+        self._asked = True
 
     def _told_to_stop(self) -> bool:
         """Whether any process of the run was asked: all must stop at the same step, so all ask at the same places."""
@@ -81,8 +80,8 @@ class Flow(TrainerCallback):  # type: ignore[misc]  # untyped to mypy
             checkpoints.keep(self._stage.work, self._keep, state.global_step, state.best_global_step)
         if self._told_to_stop():
             raise Stopped(
-                f"training was asked to stop (SIGTERM): step {state.global_step} of {state.max_steps} is saved; run "
-                "the same command again to go on from there"
+                f"training was asked to stop: step {state.global_step} of {state.max_steps} is saved; run the same "
+                "command again to go on from there"
             )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:

@@ -23,7 +23,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from bbjspec import errors
+from bbjspec import errors, signals
 from bbjspec.errors import BbjspecError, StageFailed, Stopped
 from bbjspec.redact import redacted
 from bbjspec.stage import StageRun
@@ -32,12 +32,14 @@ from bbjspec.stages.ways import Ways, estimator
 from bbjspec.store import locked, read_json, write_json
 
 NOTES, JOB, EVENTS = "notes.json", "job.json", "tensorboard"
-# Clusters send SIGTERM to every process of a job. A launcher that obeyed would kill its processes after half a minute,
-# and a step may take longer: they are asked by the stage's own process, and save first.
+# Clusters send SIGTERM to every process of a job, and terminals SIGINT. A launcher that obeyed would kill its processes
+# after half a minute, and a step may take longer: they are asked by the stage's own process, and save first. It does so
+# by SIGTERM; the SIGINT that is ignored here stays ignored in them.
 _LAUNCHER = """
 import os, runpy, signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGINT,SIGHUP,SIGQUIT"
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+os.environ["PET_SIGNALS_TO_HANDLE"] = "SIGHUP,SIGQUIT"
 runpy.run_module("accelerate.commands.launch", run_name="__main__", alter_sys=True)
 """
 _LINE = re.compile(r"bbjspec (DEBUG|INFO|WARNING|ERROR) (.*)")
@@ -166,9 +168,7 @@ def _elsewhere(stage: StageRun, ways: Ways, resume: Path | None, lock: int) -> N
     if failed := _told(stage, ours=True):
         raise failed
     if code and asked.is_set():
-        raise Stopped(
-            "training was asked to stop (SIGTERM) before it had begun; run the same command again, nothing is lost"
-        )
+        raise Stopped("training was asked to stop before it had begun; run the same command again, nothing is lost")
     if failed := _told(stage, ours=False):
         raise failed
     if code:
@@ -180,15 +180,15 @@ def _elsewhere(stage: StageRun, ways: Ways, resume: Path | None, lock: int) -> N
 
 @contextlib.contextmanager
 def _passing_on(stage: StageRun, started: subprocess.Popen[str], processes: int) -> Iterator[threading.Event]:
-    """Pass SIGTERM on to the training processes; the event tells whether there was one. On leaving, none of them lives.
+    """Pass Ctrl-C or SIGTERM on to the training processes; the event tells whether there was one.
 
-    One that is not yet training has nothing to save: the signal ends it.
+    On leaving, none of them lives. One that is not yet training has nothing to save: the signal ends it.
     """
     asked = threading.Event()
     assert started.stdin is not None
     lifeline = started.stdin
 
-    def ask(*_: Any) -> None:
+    def ask() -> None:
         asked.set()
         words = list(stage.work.glob("worker-*.json"))
         for file in words:
@@ -197,17 +197,14 @@ def _passing_on(stage: StageRun, started: subprocess.Popen[str], processes: int)
         if len(words) < processes:
             lifeline.close()
 
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, ask) if main else None
     try:
-        yield asked
+        with signals.heeded(ask):
+            yield asked
     finally:
         lifeline.close()
         if started.stdout is not None:
             started.stdout.read()  # to the end: a full pipe would keep it from ending
         started.wait()
-        if main:
-            signal.signal(signal.SIGTERM, before)
 
 
 def _told(stage: StageRun, *, ours: bool) -> BbjspecError | None:
@@ -224,7 +221,7 @@ def _told(stage: StageRun, *, ours: bool) -> BbjspecError | None:
 
 def main() -> None:
     """One of several training processes."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher ignores it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher ignores it, and SIGINT, which stays so
     threading.Thread(target=_end_with_the_stage, daemon=True).start()
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     rank = int(os.environ["RANK"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,11 @@ from bbjspec.digest import sha256_file
 from bbjspec.errors import BadInput, EnvironmentLacks, StageFailed
 from bbjspec.stage import StageRun
 from bbjspec.stages import claims, devices, hub
+
+# Two words of libraries, said as they are loaded, that ask a reader to do what needs no doing: bitsandbytes wants a
+# kernel from the network that `_keep_packing` shuts out, transformers speaks to peft of a name.
+logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(lambda r: "gemm_4bit_forward" not in str(r.msg))
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 
 def prepare(stage: StageRun, *, at_most: int | None = None) -> None:

@@ -431,25 +431,26 @@ def test_a_killed_training_ends_as_an_undisturbed_one(
     assert record["resumed_at"] == ([left] if left < 8 else [])
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_saves_first_and_goes_on_from_there(
-    built: Path, tmp_path: Path, undisturbed: StageRun, monkeypatch: pytest.MonkeyPatch
+    built: Path, tmp_path: Path, undisturbed: StageRun, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     stage = tiny.training(built, tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
 
     def begin(self: Flow, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGTERM)  # clusters send it twice
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)  # clusters send it twice; of Ctrl-C a parent may pass on its own
 
     monkeypatch.setattr(Flow, "on_step_begin", begin)
     with pytest.raises(Stopped) as stopped:
         train.run(stage)
     assert str(stopped.value) == (
-        "training was asked to stop (SIGTERM): step 5 of 8 is saved; run the same command again to go on from there"
+        "training was asked to stop: step 5 of 8 is saved; run the same command again to go on from there"
     )
     assert stopped.value.exit_code == 143
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getsignal(number) == before
     newest = checkpoints.newest(stage.work)
     assert newest is not None and checkpoints.step(newest) == 5 and not checkpoints.finished(newest)
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""SIGTERM, as a cluster's time limit sends it: to a training, to Snakemake, to both; the same command finishes."""
+"""SIGTERM, as a cluster sends it, and Ctrl-C: to a training, to Snakemake, to both; the same command finishes."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def started(root: Path, *words: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # the tests may run in the background
     )
 
 
@@ -60,24 +61,27 @@ def test_training_goes_on_after_sigterm(finished: Path, small: Path) -> None:
     first = saved(stage)
     assert process.returncode == 143 and "Traceback" not in said, said
     assert said.splitlines()[-1] == (
-        f"train {stage.name[:8]}: training was asked to stop (SIGTERM): step {first} of 48 is saved; run the same "
+        f"train {stage.name[:8]}: training was asked to stop: step {first} of 48 is saved; run the same "
         "command again to go on from there"
     )
 
-    # Snakemake and all that it started, as when a batch job's time is over.
+    # Snakemake and all that it started, as by Ctrl-C, and as when a batch job's time is over.
     target = f"build/train/{stage.name}/done"
     words = ("snakemake", "--cores", "2", target, "--resources", "gpu=1")
-    process = started(small, *words)
-    until_trained(small, first + 4, process)
-    os.killpg(process.pid, signal.SIGTERM)
-    said = process.communicate(timeout=300)[0]
-    assert process.returncode != 0 and "Traceback" not in said, said
-    second = saved(stage)
-    assert not (stage / "done").exists() and first + 4 <= second < 48
+    stops = [first]
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process = started(small, *words)
+        until_trained(small, stops[-1] + 4, process)
+        os.killpg(process.pid, number)
+        said = process.communicate(timeout=300)[0]
+        assert process.returncode == 1 and "Traceback" not in said and "ended without a word" not in said, said
+        stops.append(saved(stage))
+        assert f": training was asked to stop: step {stops[-1]} of 48 is saved" in said
+        assert not (stage / "done").exists() and stops[-2] + 4 <= stops[-1] < 48
 
     # Snakemake alone: it lets the training end.
     process = started(small, *words)
-    until_trained(small, second + 4, process)
+    until_trained(small, stops[-1] + 4, process)
     process.terminate()
     said = process.communicate(timeout=300)[0]
     assert "Traceback" not in said and is_whole(stage), said
@@ -87,4 +91,4 @@ def test_training_goes_on_after_sigterm(finished: Path, small: Path) -> None:
     assert not processes(small)
     assert {name: found for name, found in outputs(small).items() if name.startswith(mine)} == wanted
     resumed = re.findall(r" INFO resuming from step (\d+)", (stage / "stage.log").read_text())
-    assert [int(step) for step in resumed] == [first, second]
+    assert [int(step) for step in resumed] == stops

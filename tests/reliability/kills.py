@@ -172,9 +172,10 @@ class Killer:
         """Run until `moment` says so, then kill; of stages one of that kind, if one is said. False when the run ended
         first."""
         engine, began = started(self.root), time.monotonic()
-        while not moment(self.root):
-            if engine.poll() is not None or time.monotonic() - began > seconds:
-                break
+        while engine.poll() is None and not moment(self.root):
+            if time.monotonic() - began > seconds:
+                os.killpg(engine.pid, signal.SIGKILL)
+                engine.wait(180)
             time.sleep(0.01)
         # A stage can only be killed where there is one: wait for the next.
         while (

@@ -16,7 +16,6 @@ import logging
 import os
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,12 +23,11 @@ from typing import Any
 
 from bbjspec import signals
 from bbjspec.digest import sha256_file
-from bbjspec.errors import BadInput, BbjspecError, EnvironmentLacks, Finding, StageFailed, Stopped, one_line
-from bbjspec.redact import redacted
+from bbjspec.errors import BadInput, BbjspecError, EnvironmentLacks, Finding, StageFailed, Stopped
 from bbjspec.stage import KINDS, Source, Stage, StageRun
+from bbjspec.stagelog import LOG, stage_log
 
-MANIFEST, DONE, STAGE, LOG, LOCK = "manifest.json", "done", "stage.json", "stage.log", ".lock"
-ENGINE_LOG = "engine.log"
+MANIFEST, DONE, STAGE, LOCK = "manifest.json", "done", "stage.json", ".lock"
 _MADE, _THERE = "whole after", "already whole"  # how the log of a run ends that went well
 _LACKING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 _FULL = 65_536  # bytes: with fewer left, whatever could not be written is the disk's fault
@@ -177,7 +175,7 @@ def run(path: Path, *, console: bool = True) -> None:
     directory, document = read_stage(path)
     root = directory.parents[2]
     try:
-        log = _logger(document, directory, console)
+        log = stage_log(document, directory, console=console)
         with signals.heeded(signals.interrupt), _interruptible(log, console), locked(directory, log):
             _run(root, document, directory, log, console)
     except OSError as error:
@@ -326,45 +324,3 @@ def _adopt(root: Path, directory: Path, document: Mapping[str, Any], log: loggin
         files[name] = {"sha256": entry["sha256"], "size": target.stat().st_size, "group": entry["group"]}
     _seal(directory, document, files)
     log.info("taken from what is published")
-
-
-class _File(logging.FileHandler):
-    def handleError(self, record: logging.LogRecord) -> None:
-        """A log that cannot be written, on a full disk, is no reason to print frames."""
-
-
-class _Plain(logging.Formatter):
-    """Without secrets and signs that a terminal obeys: messages quote what servers, libraries and files say."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(one_line, redacted(super().format(record)).expandtabs().split("\n")))
-
-
-class _Console(_Plain):
-    def formatException(self, ei: Any) -> str:
-        return ""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        return f"{record.name.removeprefix('bbjspec.')}: {record.message}"
-
-
-def _logger(document: Mapping[str, Any], directory: Path, console: bool) -> logging.Logger:
-    log = logging.getLogger(f"bbjspec.{document['kind']} {document['digest'][:8]}")
-    log.setLevel(logging.DEBUG)
-    log.propagate = False
-    for handler in list(log.handlers):
-        log.removeHandler(handler)
-        handler.close()
-    plain = _File(directory / LOG, encoding="utf-8")
-    # Snakemake removes a job's log before the job runs, and an orphan's words with it: it knows of this link alone.
-    with contextlib.suppress(OSError):
-        (directory / ENGINE_LOG).unlink(missing_ok=True)
-        (directory / ENGINE_LOG).hardlink_to(directory / LOG)
-    plain.setFormatter(_Plain("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
-    log.addHandler(plain)
-    if console:
-        terminal = logging.StreamHandler(sys.stderr)
-        terminal.setLevel(logging.INFO)
-        terminal.setFormatter(_Console())
-        log.addHandler(terminal)
-    return log

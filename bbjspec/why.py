@@ -16,7 +16,8 @@ from pathlib import Path
 from bbjspec.history import History, changes
 from bbjspec.plan import LOCKFILE, ExperimentPlan, Plan
 from bbjspec.stage import Stage
-from bbjspec.store import LOCK, LOG, MANIFEST, read_json
+from bbjspec.stagelog import LOG
+from bbjspec.store import LOCK, MANIFEST, read_json
 
 _RECORD = re.compile(r"^\d{4}-\d\d-\d\dT\S+ (DEBUG|INFO|WARNING|ERROR) (.*)$")
 _TAIL = 65_536  # bytes of a log that are looked at: one error with its findings

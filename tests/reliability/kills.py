@@ -20,6 +20,7 @@ from pathlib import Path
 from bbjspec import gc, store
 from bbjspec.digest import FileHashes, sha256_file
 from bbjspec.publish import LOCKFILE, Published
+from bbjspec.stagelog import ENGINE_LOG, LOG
 from tests.harness import environment, snakemake
 
 ENGINE = ("snakemake", "--cores", "2", "--resources", "gpu=1")
@@ -27,7 +28,7 @@ VICTIMS = ("engine", "stage", "both", "group")
 MARK = "BBJSPEC_KILLED_RUN"
 START = 1.6  # seconds until Snakemake starts its first job
 AROUND = 0.8  # seconds that a stage takes besides its work: Python, and Snakemake's noticing its end
-OWN = {store.MANIFEST, store.DONE, store.STAGE, store.LOG, store.LOCK, store.ENGINE_LOG}
+OWN = {store.MANIFEST, store.DONE, store.STAGE, store.LOCK, LOG, ENGINE_LOG}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from bbjspec import publish, store
 from bbjspec.digest import FileHashes
 from bbjspec.plan import read_plan
 from bbjspec.publish import Published
+from bbjspec.stagelog import LOG as STAGE_LOG
 from tests.harness import SPEC, environment, log_starts, snakemake, working, write_project
 from tests.reliability.kills import at_work, leftovers, outputs, placed, started
 from tests.unit.test_store import dummy, root, runs, start
@@ -102,9 +103,9 @@ def test_a_stopped_orphan_is_waited_for(root: Path, then: str) -> None:
 def test_the_lock_of_a_machine_that_lost_its_power_holds_nobody_up(root: Path, left: bytes) -> None:
     path = store.prepare(root, dummy(root))
     (path.parent / store.LOCK).write_bytes(left)
-    (path.parent / store.LOG).write_text("2026-01-01T00:00:00 INFO starts\n")
+    (path.parent / STAGE_LOG).write_text("2026-01-01T00:00:00 INFO starts\n")
     store.run(path)
-    assert store.is_whole(path.parent) and "waiting" not in (path.parent / store.LOG).read_text()
+    assert store.is_whole(path.parent) and "waiting" not in (path.parent / STAGE_LOG).read_text()
 
 
 def test_a_stage_that_is_killed_is_told_in_one_line(small: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from bbjspec import store
 from bbjspec.errors import EnvironmentLacks
+from bbjspec.stagelog import LOG
 from tests.harness import run, snakemake
 from tests.reliability.disks import read_only, resize, small_disk
 from tests.reliability.kills import leftovers, outputs, placed
@@ -130,7 +131,7 @@ def test_a_disk_that_is_full_when_a_checkpoint_is_saved(small: Path) -> None:
         path.write_bytes(kept)
         with pytest.raises(EnvironmentLacks, match=r"^train: No space left on device: \S+$"):
             store.run(path, console=False)
-        assert re.search(r"step \d+ of 48", (path.parent / store.LOG).read_text()) and not store.is_whole(path.parent)
+        assert re.search(r"step \d+ of 48", (path.parent / LOG).read_text()) and not store.is_whole(path.parent)
         resize(path.parent, 100_000)
         store.run(path, console=False)
         assert outputs(small) == wanted and leftovers(small) == []

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from bbjspec import store
 from bbjspec.redact import redacted
+from bbjspec.stagelog import stage_log
 from tests.harness import environment, run, write_project
 
 # None of them is in the shape of an issuer's token but the first: those would be found by their shape.
@@ -173,7 +173,7 @@ def test_what_is_redacted(text: str, shown: str) -> None:
 
 def test_a_log_of_half_characters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What cannot be written as UTF-8 is no error of the log."""
-    log = store._logger({"kind": "score", "digest": "0" * 16}, tmp_path, console=True)
+    log = stage_log({"kind": "score", "digest": "0" * 16}, tmp_path, console=True)
     log.info("the answer \ud800 \x1b[31m and")
     logging.shutdown([])
     assert capsys.readouterr().err == "score 00000000: the answer \\ud800 \\x1b[31m and\n"

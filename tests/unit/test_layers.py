@@ -16,7 +16,7 @@ ORDER = [
     {"errors", "redact", "digest", "yamlplain", "bbj", "metrics", "embedded", "pairing"},
     {"markdown", "terminal", "progress", "signals"},
     {"yamlio", "spec", "suite", "suitefields", "data", "sandbox", "sandbox_child"},
-    {"stage", "sources", "references"},
+    {"stage", "stagelog", "sources", "references"},
     {"store", "publish", "parent", "placing", "leaderboard", "committing"},
     {"architecture", "memory"},
     {"stages", "generation"},

@@ -15,6 +15,7 @@ from bbjspec import store
 from bbjspec.digest import sha256_file
 from bbjspec.errors import BadInput, EnvironmentLacks, StageFailed
 from bbjspec.stage import KINDS, Kind, Source, Stage
+from bbjspec.stagelog import LOG
 
 # A stage kind of its own: it copies its source, and counts in `runs` how often it was at work.
 MODULE = """
@@ -122,7 +123,7 @@ def test_a_failure_keeps_nothing_and_says_one_line(root: Path) -> None:
         f"dummy {stage.digest} failed: ValueError: of its own making; details in {stage.directory}/stage.log"
     )
     assert not store.is_whole(path.parent) and not (path.parent / store.DONE).exists()
-    assert "Traceback" in (path.parent / store.LOG).read_text()
+    assert "Traceback" in (path.parent / LOG).read_text()
 
 
 def test_a_source_that_changed_since_the_plan_is_refused(root: Path) -> None:

@@ -436,7 +436,9 @@ def test_asked_to_stop_it_saves_first_and_goes_on_from_there(
     built: Path, tmp_path: Path, undisturbed: StageRun, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     stage = tiny.training(built, tmp_path)
-    before = signal.getsignal(number)
+    outer = signal.getsignal(number)
+    before = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    signal.signal(number, before)  # tests that are run in the background have Ctrl-C ignored
 
     def begin(self: Flow, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 4:
@@ -451,6 +453,7 @@ def test_asked_to_stop_it_saves_first_and_goes_on_from_there(
     )
     assert stopped.value.exit_code == 143
     assert signal.getsignal(number) == before
+    signal.signal(number, outer)
     newest = checkpoints.newest(stage.work)
     assert newest is not None and checkpoints.step(newest) == 5 and not checkpoints.finished(newest)
     monkeypatch.undo()

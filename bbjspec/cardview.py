@@ -10,6 +10,7 @@ from pathlib import Path
 from bbjspec import terminal
 from bbjspec.errors import UsageError
 from bbjspec.plan import Plan, experiment_is_named, read_plan
+from bbjspec.spec.names import no_such
 
 CARD = "MODEL_CARD.md"
 _REST = "## Data"  # where the first screen ends
@@ -85,7 +86,7 @@ def _missing(plan: Plan, name: str) -> str:
         return f"{name} has no card yet; run snakemake --cores 8 {name} --resources gpu=1"
     if name in known:
         return f"{name} has no card, and its spec has errors; run bbjspec check {name}"
-    return f"no such experiment: {name}; there are {', '.join(known) or 'none'}"
+    return no_such(name, known)
 
 
 def _since(plan: Plan, name: str) -> str:

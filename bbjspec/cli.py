@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import typer
 
 from bbjspec import __version__
 from bbjspec.errors import BadInput, BbjspecError, Finding, UsageError, one_line
+from bbjspec.spec.names import no_such
 
 if TYPE_CHECKING:
     from bbjspec.plan import Plan
@@ -74,10 +74,7 @@ def _known(plan: Plan, names: set[str] | None) -> None:
     """Raise UsageError for a name that no spec has."""
     known = set(plan.experiments) | {file.removesuffix(".yaml") for file in plan.bad_specs}
     if names and names - known:
-        unknown = sorted(names - known)
-        close = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(sorted(known))}"
-        raise UsageError(f"no such experiment: {', '.join(unknown)}; {hint}")
+        raise UsageError("\n".join(no_such(name, known) for name in sorted(names - known)))
 
 
 @app.command()
@@ -342,9 +339,7 @@ def _spec(spec: str) -> Experiment:
     path = Path(spec) if spec.endswith(".yaml") and Path(spec).is_file() else None
     path = path or _root() / "experiments" / f"{Path(spec).name.removesuffix('.yaml')}.yaml"
     if not path.is_file():
-        raise UsageError(
-            f"no such experiment: {spec}; there are {', '.join(sorted(p.stem for p in path.parent.glob('*.yaml')))}"
-        )
+        raise UsageError(no_such(spec, (other.stem for other in path.parent.glob("*.yaml"))))
     return load_experiment(path, spec if path == Path(spec) else f"experiments/{path.name}")
 
 

@@ -17,6 +17,7 @@ from bbjspec.pairing import Side, compare_two, read_leaks, read_side
 from bbjspec.parent import published_side
 from bbjspec.plan import Plan
 from bbjspec.spec.difference import as_data, differences, warnings
+from bbjspec.spec.names import no_such
 from bbjspec.store import is_whole
 
 EXIT = {"better": 0, "worse": 1, "not told apart": 5}
@@ -52,8 +53,7 @@ def find(plan: Plan, name: str) -> Found:
         current = experiment is not None and experiment.roles["score"].digest in plan.published.stages
         return Found(*published, f"adapters/{name}" + ("" if current else ", published before its spec changed"))
     if experiment is None and f"{name}.yaml" not in plan.bad:
-        known = sorted({*plan.experiments, *plan.published.cards})
-        raise UsageError(f"no such experiment: {name}; there are {', '.join(known) or 'none'}")
+        raise UsageError(no_such(name, {*plan.experiments, *plan.published.cards}))
     if experiment is None:
         raise UsageError(f"{name} has no results, and its spec has errors; run bbjspec check {name}")
     raise UsageError(f"{name} has no results yet; run snakemake --cores 8 {name} --resources gpu=1")

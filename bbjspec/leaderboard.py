@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from bbjspec.committing import left_out
 from bbjspec.digest import digest, sha256_file
 from bbjspec.embedded import source_of
 from bbjspec.errors import BadInput, Finding
+from bbjspec.figures import interval, plain, signed
 from bbjspec.markdown import inert, render
 from bbjspec.spec.difference import shown
 from bbjspec.store import read_json
@@ -115,10 +116,8 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def _enough(best: Mapping[str, Any]) -> str:
     """Whether the best has what the team set out for."""
-    low, high = best["ci"]
-    said = f"{best['name']} has {best['score']:.2f}"
-    if low is not None:
-        said += f" [{low:.2f}, {high:.2f}]"
+    low, _ = best["ci"]
+    said = f"{best['name']} has {plain(best['score'])} {interval(best['ci'], missing='')}".rstrip()
     if best["score"] <= ENOUGH:
         return f"Strict compile@1 above {ENOUGH:.2f}: not yet, {said}."
     if low is None or low <= ENOUGH:
@@ -156,22 +155,18 @@ def changed(row: Mapping[str, Any]) -> str:
     return ", ".join(said[:CHANGES]) + more or "nothing"
 
 
-def figure(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
-    """`0.54`, or an empty cell for a figure that does not exist."""
-    return "" if value is None else f"{value:{'+' if sign else ''}.{digits}f}"
-
-
-def span(bounds: Sequence[float | None]) -> str:
-    """`[0.44, 0.64]`, or an empty cell."""
-    return "" if None in bounds else f"[{', '.join(figure(bound) for bound in bounds)}]"
-
-
 def text(root: Path, board: Mapping[str, Any]) -> str:
     """The leaderboard as Markdown. Raises BadInput for a template that is missing or fails."""
     template = root / TEMPLATE
     if not template.is_file():
         raise BadInput([Finding(TEMPLATE, 0, 0, "", "missing; the leaderboard is made from it: restore it")])
-    made = render(template, TEMPLATE, board, {"figure": figure, "span": span, "changed": changed})
+    filters: dict[str, Callable[..., str]] = {
+        "plain": plain,
+        "signed": signed,
+        "interval": interval,
+        "changed": changed,
+    }
+    made = render(template, TEMPLATE, board, filters)
     return made.rstrip("\n") + "\n"
 
 

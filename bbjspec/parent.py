@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.digest import sha256_file
+from bbjspec.figures import chance, interval, plain, signed
 from bbjspec.markdown import span
 from bbjspec.pairing import Side, compare_two, read_leaks, read_side
 from bbjspec.spec.difference import shown
@@ -70,15 +71,14 @@ def compare_with_parent(
 
 def paragraph(document: dict[str, Any], parent: str, name: str) -> str:
     """The comparison in words."""
-    low, high = document["ci"]
     worse, better = document["regressions"], document["improvements"]
     named = ", ".join(f"{span(c['id'])} ({c['a']:.2f} to {c['b']:.2f})" for c in worse[:SHOWN])
     more = ", …" if len(worse) > SHOWN else ""
     notes = "".join(f" Not made alike: {span(note)}." for note in document["notes"])
     return (
         f"Against its parent {parent}: **{document['verdict']}**. Strict {document['metric']} "
-        f"{document['b']['value']:.2f} against {document['a']['value']:.2f}, {document['diff']:+.2f} "
-        f"[{low:.2f}, {high:.2f}], exact p {document['p']:.2g}, on the same {document['n_prompts']} prompts; "
+        f"{plain(document['b']['value'])} against {plain(document['a']['value'])}, {signed(document['diff'])} "
+        f"{interval(document['ci'])}, exact p {chance(document['p'])}, on the same {document['n_prompts']} prompts; "
         f"{len(better)} better, {len(worse)} worse{': ' if worse else ''}{named}{more}. This decides nothing, and is "
         f"as of when this card was placed; `bbjspec compare {parent} {name}` says more.{notes}"
     )

@@ -16,7 +16,7 @@ from ruamel.yaml.scalarstring import ScalarString
 from bbjspec import yamlio
 from bbjspec.errors import BadInput, Finding, UsageError
 from bbjspec.spec import load_experiment
-from bbjspec.spec.names import experiment_name
+from bbjspec.spec.names import experiment_name, no_such
 
 SCHEMA_LINE = "# yaml-language-server: $schema={}schema.json"
 _PATH = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
@@ -37,8 +37,7 @@ def new_spec(folder: Path, name: str, *, source: str, extends: bool, changes: Se
         raise UsageError(f"{shown} exists; choose another name, or edit it")
     parent = folder / f"{source}.yaml"
     if not parent.is_file():
-        there = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-        raise UsageError(f"no such experiment: {source}; there are {there or 'none'}")
+        raise UsageError(no_such(source, (path.stem for path in folder.glob("*.yaml"))))
     wanted = [_change(change) for change in changes]
     text = _extending(source, wanted) if extends else _copied(parent, wanted)
     try:

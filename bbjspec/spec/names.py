@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from bbjspec.errors import BadInput, Finding
@@ -21,6 +23,14 @@ def is_name(name: str) -> bool:
 
 def _is_reserved(name: str) -> bool:
     return name == "all" or name.partition(".")[0] in RESERVED - {"all"}
+
+
+def no_such(name: str, known: Iterable[str]) -> str:
+    """That no experiment is called so, with the nearest name that there is, else with all."""
+    there = sorted(known)
+    close = difflib.get_close_matches(name, there, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(there) or 'none'}"
+    return f"no such experiment: {name}; {hint}"
 
 
 def experiment_name(path: Path) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bbjspec import figures
 from bbjspec.bbj.agreement import recorded
 from bbjspec.embedded import source_of
 from bbjspec.errors import StageFailed
@@ -26,13 +27,13 @@ from bbjspec.store import read_json
 
 NAME = "@EXPERIMENT@"
 FILTERS: dict[str, Callable[..., Any]] = {
-    "signed": cardtext.signed,
-    "plain": cardtext.plain,
-    "interval": cardtext.interval,
-    "chance": cardtext.chance,
-    "count": cardtext.count,
-    "duration": cardtext.duration,
-    "size": cardtext.size,
+    "signed": figures.signed,
+    "plain": figures.plain,
+    "interval": figures.interval,
+    "chance": figures.chance,
+    "count": figures.count,
+    "duration": figures.duration,
+    "size": figures.size,
     "python": cardtext.literal,
     "line": plain_name,
     "prose": prose,
@@ -139,7 +140,7 @@ def metadata(spec: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
             metric_value=entry["b"]["value"],
         )
         for name, entry in sorted(comparison["metrics"].items())
-        if cardtext.exists(entry["b"]["value"])
+        if figures.exists(entry["b"]["value"])
     ]
     base = str(spec["model"]["base"])
     known = source_of(base) != "local" and re.fullmatch(rf"{HUB_NAME}(/{HUB_NAME})?", base)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bbjspec.figures import interval, plain, signed
 from bbjspec.markdown import plain_name, prose
-from bbjspec.stages.cardtext import interval, plain, signed
 from bbjspec.stages.plots import BASE, GRID, LINE, OTHER, TUNED, drawing, save_svg
 
 COLUMNS = 28  # of a name beside a row

@@ -1,62 +1,16 @@
-"""Words of the model card: the verdict in one sentence, figures, and which failures to show."""
+"""Words of the model card: the verdict in one sentence, and which failures to show."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
+from bbjspec.figures import exists, interval, plain, signed
 from bbjspec.markdown import span
 from bbjspec.stages.verdicts import OUTCOMES, PASS
 
 MAX_FAILURES = 10
-
-
-def signed(value: float | None, digits: int = 2) -> str:
-    """`+0.54`, or `n/a` for a figure that does not exist."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}" if exists(value) else "n/a"  # never -0.00
-
-
-def plain(value: float | None, digits: int = 2) -> str:
-    """`0.54`, or `n/a` for a figure that does not exist."""
-    return f"{round(value, digits) + 0.0:.{digits}f}" if exists(value) else "n/a"
-
-
-def interval(bounds: Sequence[float | None] | None, digits: int = 2) -> str:
-    """`[0.44, 0.64]`, or `n/a` where there is none."""
-    if bounds is None or not all(map(exists, bounds)):
-        return "n/a"
-    return "[" + ", ".join(plain(bound, digits) for bound in bounds) + "]"
-
-
-def chance(value: float | None) -> str:
-    """A p value: `0.023`, `3.6e-15`, or `n/a`."""
-    return f"{value:.2g}" if exists(value) else "n/a"
-
-
-def count(value: float | None) -> str:
-    """A whole number with thousands set apart, or `n/a`."""
-    return f"{value:,.0f}" if exists(value) else "n/a"
-
-
-def duration(seconds: float | None) -> str:
-    """`68 s`, `12.3 min` or `5.4 h`, or `n/a`."""
-    if not exists(seconds):
-        return "n/a"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def exists(value: float | None) -> TypeGuard[float]:
-    """Whether there is such a figure: a lost one is null, or no number that JSON should hold."""
-    return value is not None and math.isfinite(value)
-
-
-def size(value: float) -> str:
-    """Bytes as `19.8 GB` or `4.1 MB` (decimal, as disks are sold)."""
-    return f"{value / 1e9:,.1f} GB" if value >= 1e9 else f"{value / 1e6:,.1f} MB"
 
 
 def literal(value: object) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 import jinja2
 import pytest
 
+from bbjspec import figures
 from bbjspec.sandbox import layers
 from bbjspec.stage import StageRun
-from bbjspec.stages import card, compare, score
+from bbjspec.stages import compare, score
 from bbjspec.stages.verdicts import GENERAL_OUTCOMES
 
 ROOT = Path(__file__).parents[2]
@@ -153,7 +154,7 @@ def test_the_card_says_what_was_forgotten() -> None:
 
     def shown(forgetting: Any) -> str:
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        environment.filters["plain"] = card.cardtext.plain
+        environment.filters["plain"] = figures.plain
         return environment.from_string(parts).render(comparison={"forgetting": forgetting}).strip()
 
     assert shown(None) == "- What the model forgot of other languages was not measured."

@@ -21,6 +21,7 @@ import yaml
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
+from bbjspec import figures
 from bbjspec.bbj.agreement import recorded
 from bbjspec.markdown import prose, render
 from bbjspec.stage import KINDS, StageRun
@@ -643,8 +644,8 @@ def test_the_plots(made: Documents, tmp_path: Path) -> None:
     ]
     for row in rows:
         assert row.name in texts["scores"]
-        assert f"{cardtext.plain(row.value)} {cardtext.interval(row.ci)}" in texts["scores"]
-        assert f"{row.name} {cardtext.plain(row.value)} {cardtext.interval(row.ci)}" in known["pictures"]["scores"]
+        assert f"{figures.plain(row.value)} {figures.interval(row.ci)}" in texts["scores"]
+        assert f"{row.name} {figures.plain(row.value)} {figures.interval(row.ci)}" in known["pictures"]["scores"]
     assert "+0.90 [0.80, 0.95]" in texts["categories"] and "+0.75" in [x.strip() for x in texts["categories"]]
     assert any("kind $a_1$" in text for text in texts["categories"])
     for side in ("base", "tuned"):

@@ -170,6 +170,15 @@ def test_a_parent_without_results_is_a_sentence_and_nothing_runs_for_it(small: P
     assert "Against its parent v1: **better**" in publish(small, after), "placed again, it is there"
 
 
+def test_one_prompt_alone_says_nothing_and_is_told_all_the_same(small: Path) -> None:
+    prompts = small / "eval/prompts/print.jsonl"
+    prompts.write_text(prompts.read_text().splitlines(keepends=True)[0])
+    plan = made(small, HALF, MOST)
+    publish(small, plan.experiments["v1"])
+    card = publish(small, plan.experiments["v2"])
+    assert "Strict compile@1 1.00 against 1.00, +0.00 [-1.00, 1.00], exact p 1, on the same 1 prompts" in card
+
+
 def test_a_parent_that_is_unlike_or_broken_is_a_sentence(small: Path) -> None:
     (small / "experiments/v2.yaml").write_text(V2 + "eval: {sampling: {max_new_tokens: 13}}\n")
     plan = made(small, HALF, MOST)

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "bbjspec"
 
 # Each layer may import itself and what stands before it.
 ORDER = [
-    {"errors", "redact", "digest", "yamlplain", "bbj", "metrics", "embedded", "pairing"},
+    {"errors", "figures", "redact", "digest", "yamlplain", "bbj", "metrics", "embedded", "pairing"},
     {"markdown", "terminal", "progress", "signals"},
     {"yamlio", "spec", "suite", "suitefields", "data", "sandbox", "sandbox_child"},
     {"stage", "stagelog", "sources", "references"},

@@ -14,7 +14,7 @@ from typing import Any
 from bbjspec.digest import FileHashes
 from bbjspec.errors import BadInput, BbjspecError, Finding
 from bbjspec.experiment import DATASET, ExperimentPlan, compile_experiment
-from bbjspec.publish import LOCKFILE, Published
+from bbjspec.published import LOCKFILE, Published
 from bbjspec.spec import experiment_name, load_experiment
 from bbjspec.spec.difference import as_data, differences
 from bbjspec.spec.findings import steps

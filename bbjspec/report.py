@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bbjspec.leaderboard import BOARD
-from bbjspec.publish import LOCKFILE
+from bbjspec.published import LOCKFILE
 
 PAGES = "build/report"
 _IMAGE = re.compile(r'<img src="([A-Za-z0-9_.-]+\.svg)"')

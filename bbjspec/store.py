@@ -313,7 +313,7 @@ def _seal(directory: Path, document: Mapping[str, Any], files: Mapping[str, Any]
 
 def _adopt(root: Path, directory: Path, document: Mapping[str, Any], log: logging.Logger) -> None:
     """Take the published copies of a stage's outputs, whose hashes the lock file vouches for."""
-    from bbjspec.publish import verify_file
+    from bbjspec.published import verify_file
 
     files: dict[str, dict[str, Any]] = {}
     for name, entry in document["adopt"].items():

@@ -23,7 +23,7 @@ from bbjspec.doctor.asked import (
 )
 from bbjspec.embedded import source_of
 from bbjspec.errors import EnvironmentLacks
-from bbjspec.publish import lfs_oid
+from bbjspec.published import lfs_oid
 from bbjspec.stage import Stage
 
 

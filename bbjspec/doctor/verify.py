@@ -19,7 +19,7 @@ from bbjspec.digest import sha256_file
 from bbjspec.errors import BadInput, EnvironmentLacks, Finding
 from bbjspec.placing import place_of
 from bbjspec.progress import Progress
-from bbjspec.publish import is_plain_name, lock_files, verify_file
+from bbjspec.published import is_plain_name, lock_files, verify_file
 from bbjspec.store import MANIFEST, read_json
 
 _LOG = logging.getLogger("bbjspec.verify")

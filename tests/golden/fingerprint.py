@@ -21,8 +21,8 @@ STAGES = Path(__file__).with_name("stages.json")
 DIGESTS = Path(__file__).with_name("digests.json")
 # They move results and name them, and make none; `digest` and `sources` count.
 MACHINERY = {
-    *("bbjspec", "bbjspec.errors", "bbjspec.stage", "bbjspec.store", "bbjspec.publish", "bbjspec.parent"),
-    "bbjspec.placing",
+    *("bbjspec", "bbjspec.errors", "bbjspec.stage", "bbjspec.store", "bbjspec.publish", "bbjspec.published"),
+    *("bbjspec.parent", "bbjspec.placing", "bbjspec.rating"),
 }
 
 

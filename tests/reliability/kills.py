@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bbjspec import gc, store
 from bbjspec.digest import FileHashes, sha256_file
-from bbjspec.publish import LOCKFILE, Published
+from bbjspec.published import LOCKFILE, Published
 from bbjspec.stagelog import ENGINE_LOG, LOG
 from tests.harness import environment, snakemake
 

@@ -17,7 +17,7 @@ import pytest
 from bbjspec import publish, store
 from bbjspec.digest import FileHashes
 from bbjspec.plan import read_plan
-from bbjspec.publish import Published
+from bbjspec.published import Published
 from bbjspec.stagelog import LOG as STAGE_LOG
 from tests.harness import SPEC, environment, log_starts, snakemake, working, write_project
 from tests.reliability.kills import at_work, leftovers, outputs, placed, started

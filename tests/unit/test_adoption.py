@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bbjspec import publish, store
+from bbjspec import publish, published, store
 from bbjspec.digest import FileHashes, sha256_file
 from bbjspec.errors import BadInput
 from bbjspec.plan import MEMO, Plan, read_plan
@@ -164,7 +164,7 @@ def test_a_lock_says_what_its_stages_were_made_from(project: Path) -> None:
 
 def test_verify_file_names_what_cannot_be_read(project: Path) -> None:
     with pytest.raises(BadInput, match=r"x: missing, though"):
-        publish.verify_file(project / "adapters", "x", "0", content=False)
+        published.verify_file(project / "adapters", "x", "0", content=False)
     assert store.is_whole(project / read_plan(project).experiments["v1"].card.directory)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from bbjspec.digest import FileHashes
 from bbjspec.plan import ExperimentPlan, Plan, compile_experiment, read_plan
-from bbjspec.publish import Published
+from bbjspec.published import Published
 from bbjspec.spec import load_experiment
 from bbjspec.spec.difference import UNTOLD
 from tests.harness import REPOSITORY, write_project

@@ -261,6 +261,45 @@ def card(
 
 
 @app.command()
+def rate(
+    name: Annotated[str, typer.Argument(help="The experiment.")],
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="base|SPEC", help="Whose answers stand beside its own.")
+    ] = None,
+    rater: Annotated[str | None, typer.Option("--rater", metavar="NAME", help="Who rates; git knows it.")] = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Another address of this machine, for its network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 0,
+    export: Annotated[
+        Path | None, typer.Option("--export", metavar="HTML", help="Write the page for a colleague instead.")
+    ] = None,
+    take: Annotated[
+        Path | None, typer.Option("--import", metavar="JSON", help="Add the votes that came back from it.")
+    ] = None,
+    report: Annotated[bool, typer.Option("--report", help="What the votes say.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --report: as data.")] = False,
+) -> None:
+    """People say which of two answers is better, blind, on a page in the browser. Example: bbjspec rate v3"""
+    from bbjspec.rating import command
+
+    if sum((export is not None, take is not None, report)) > 1 or (as_json and not report):
+        raise UsageError("one of --export, --import and --report; --json belongs to --report")
+    root, named = _root(), [Path(spec).name.removesuffix(".yaml") for spec in (name, against or "base")]
+    asked = command.Asked(named[0], named[1], rater, host, port)
+    if as_json:
+        _data(command.as_data(root, asked.name, against and asked.against))
+    elif report:
+        command.report(root, asked.name, against and asked.against)
+    elif export is not None:
+        command.export(root, asked, export)
+    elif take is not None:
+        command.take_back(root, asked, take)
+    else:
+        command.serve(root, asked)
+
+
+@app.command()
 def doctor(
     specs: Annotated[list[str] | None, typer.Argument(help="Names or files; all that is to run if none.")] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Hash all that is in build/ and published instead.")] = False,

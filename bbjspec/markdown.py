@@ -15,6 +15,8 @@ TOKENS = (
     "@EXPORT_DIR@",
     "@DESCRIPTION@",
     "@PARENT@",
+    "@RATINGS@",
+    "@RATINGS_END@",
 )  # the publisher puts the experiment's own words in their place
 MAX_LINES = 40  # of one piece of text
 MAX_COLUMNS = 160

@@ -9,13 +9,15 @@
     holm                 correction for several tests
     gate                 PASS, FAIL or INCONCLUSIVE, by a rule fixed before the run
     non_inferior         whether less than a margin was lost
+    krippendorff         agreement of raters beyond chance
     pass_power           how probable PASS is at a given true effect; `effect_for_power` is its inverse
 
-Everything raises ValueError for input that has no answer, and nothing depends on the order of its input.
+All but `krippendorff` raise ValueError for input that has no answer, and nothing depends on the order of its input.
 """
 
 from __future__ import annotations
 
+from bbjspec.metrics.agreement import krippendorff
 from bbjspec.metrics.decision import (
     MIN_PROMPTS,
     Decision,
@@ -38,6 +40,7 @@ __all__ = [
     "effect_for_power",
     "gate",
     "holm",
+    "krippendorff",
     "mcnemar_exact",
     "non_inferior",
     "paired_interval",

@@ -1,0 +1,228 @@
+"""What people's votes come to, in words: in the model card, and on the terminal.
+
+The card is placed before anybody rates, and rated again later, so its section stands between two comments, and the lock
+file remembers what the card is without it (`card_frame`): by that a later rating knows the card for the one that was
+placed, whatever its section says, and a run that was killed between card and lock is put right by the next one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bbjspec.digest import sha256_bytes, sha256_file
+from bbjspec.errors import BadInput, BbjspecError, Finding
+from bbjspec.figures import chance, count, interval, plain, signed
+from bbjspec.markdown import span
+from bbjspec.published import LOCKFILE
+from bbjspec.rating import ratings
+from bbjspec.rating.answers import BASE, read
+from bbjspec.rating.result import result
+from bbjspec.store import locked, read_json, write_json
+
+CARD = "MODEL_CARD.md"
+BEGIN, END = "<!-- @RATINGS@ -->\n", "<!-- @RATINGS_END@ -->\n"
+FRAME = "card_frame"
+_VERDICTS = {
+    "preferred": "preferred to",
+    "not preferred": "less liked than",
+    "not told apart": "not told apart from",
+}
+
+
+def results(root: Path, name: str) -> list[dict[str, Any]]:
+    """What the votes say of each comparison in the key file. Raises BadInput for files that are none."""
+    folder = root / "adapters" / name
+    known = ratings.read_key(folder)
+    votes = ratings.read(folder / ratings.FILE, f"adapters/{name}/{ratings.FILE}") if known else []
+    return [result(name, against, key, votes) for against, key in sorted(known.items(), key=_base_first)]
+
+
+def _base_first(entry: tuple[str, Any]) -> tuple[bool, str]:
+    return entry[0] != BASE, entry[0]
+
+
+def refresh_key(root: Path, name: str, lock: Mapping[str, Any] | None = None) -> None:
+    """Bring the key file to the answers of today, where they can be read; what cannot stays as it was."""
+    folder = root / "adapters" / name
+    for against in ratings.read_key(folder):
+        try:
+            answers = read(root, name, against, lock)
+        except BbjspecError:
+            continue
+        ratings.write_key(folder, answers)
+
+
+def section(name: str, found: list[dict[str, Any]]) -> str:
+    """The card's section on an experiment, without its heading."""
+    told = [one for one in found if one["raters"] or one["stale"]]
+    if not told:
+        return f"Not rated yet: `bbjspec rate {name}`.\n\n"
+    return "\n".join(f"{line}\n" if line else "" for one in told for line in [*_paragraphs(one)]).strip("\n") + "\n\n"
+
+
+def _paragraphs(one: Mapping[str, Any]) -> Iterator[str]:
+    """The section of one comparison, block by block."""
+    name, against = one["experiment"], whom(one)
+    if not one["finished"]:
+        yield f"{_unfinished(one)} `bbjspec rate {name}{_option(one)}` goes on where it was left."
+        return
+    yield (
+        f"People saw the answers of {name} and of {against} to the same {one['prompts']} realistic prompts side by "
+        f"side, not knowing whose they were: {name} is **{_VERDICTS[one['verdict']]} {against}**. {_raters(one)}"
+    )
+    votes = one["votes"]
+    rows = [
+        (f"{name} better / {against} better / tie / both bad", " / ".join(count(votes[k]) for k in votes)),
+        (
+            "win rate over prompts, 95 % interval",
+            f"{plain(one['win_rate']['value'])} {interval(one['win_rate']['ci'])}",
+        ),
+        (
+            "prompts won and lost, exact sign test",
+            f"{one['sign']['wins']} to {one['sign']['losses']}, p {chance(one['sign']['p'])}",
+        ),
+        ("left side chosen", _left(one["left"])),
+        ("same vote when shown again, sides swapped", _of(one["consistency"]["same"], one["consistency"]["of"])),
+    ]
+    if one["finished"] > 1:
+        rows.append(("agreement of raters, Krippendorff's alpha", plain(one["alpha"])))
+    length = one["length"]
+    rows += [
+        (f"{name}'s answers are longer by, characters", f"{signed(length['diff'], 0)} {interval(length['ci'], 0)}"),
+        ("longer answer chosen", _of(length["longer_chosen"], length["of"])),
+    ]
+    yield "\n".join(["| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)])
+    yield " ".join(_notes(one))
+
+
+def whom(one: Mapping[str, Any]) -> str:
+    """What it was rated against, in words."""
+    return "its base" if one["against"] == BASE else str(one["against"])
+
+
+def _option(one: Mapping[str, Any]) -> str:
+    return "" if one["against"] == BASE else f" --against {one['against']}"
+
+
+def _raters(one: Mapping[str, Any]) -> str:
+    done = [rater for rater in one["raters"] if rater["finished"]]
+    said = ", ".join(f"{span(rater['name'])} ({rater['ms'] / 1000:.0f} s a pair)" for rater in done)
+    return f"Rated by {said}."
+
+
+def _left(left: Mapping[str, Any]) -> str:
+    if not left["of"]:
+        return "no side was chosen"
+    return f"{_of(left['left'], left['of'])}, {interval(left['ci'])}, exact p {chance(left['p'])}"
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part} of {whole}" if whole else "none was"
+
+
+def _notes(one: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences on what the figures are, and are not."""
+    if one["identical"]:
+        same = one["identical"]
+        yield f"{same} {'prompt has' if same == 1 else 'prompts have'} twice the same answer, and count as ties."
+    yield "A tie and two bad answers count one half; a prompt's score is averaged over raters first."
+    if one["needed"]:
+        need = one["needed"]
+        yield (
+            f"{one['prompts']} prompts need {need['wins']}–{need['losses']} for p < 0.05 (p {chance(need['p'])}); "
+            f"{need['wins'] - 1}–{need['losses'] + 1} is p {chance(need['p_short'])}."
+        )
+    else:
+        yield f"{one['prompts']} prompts are too few for p < 0.05, whatever the votes."
+    for flag, what in (("cut", "an answer is cut short"), ("named", "an answer names a model")):
+        if flagged := one["flags"][flag]:
+            yield f"In {len(flagged)} of them {what}: {', '.join(map(span, flagged[:5]))}{', …' * (len(flagged) > 5)}."
+    if one["left_out"]:
+        yield f"Left out: {len(one['left_out'])} ({span(one['left_out'][0])}{', …' * (len(one['left_out']) > 1)})."
+    waiting = [rater for rater in one["raters"] if not rater["finished"]]
+    if waiting:
+        yield _begun(waiting)
+    if one["stale"]:
+        yield f"{one['stale']} ratings are of answers that {one['experiment']} gives no more, and count nowhere."
+
+
+def _begun(waiting: list[Mapping[str, Any]]) -> str:
+    said = ", ".join(f"{span(rater['name'])} has rated {rater['rated']} of {rater['of']}" for rater in waiting)
+    return f"{said}: counted when all are."
+
+
+def _unfinished(one: Mapping[str, Any]) -> str:
+    said = [_begun(one["raters"])] if one["raters"] else []
+    if one["stale"]:
+        said.append(f"{one['stale']} ratings are of answers that {one['experiment']} gives no more.")
+    return f"Not rated yet against {whom(one)}. {' '.join(said)}"
+
+
+def without(card: str) -> str | None:
+    """The card with nothing in its section; None for a card that has no place for one."""
+    before, begin, rest = card.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{begin}{end}{after}" if begin and end else None
+
+
+def with_section(card: str, text: str) -> str:
+    """The card with this in its section."""
+    return card.replace(f"{BEGIN}{END}", f"{BEGIN}{text}{END}", 1)
+
+
+def place(root: Path, name: str, lock: dict[str, Any]) -> None:
+    """Put the section into a card that is just being placed, and both hashes into the lock that is written next."""
+    path = root / "adapters" / name / CARD
+    if CARD not in lock["files"]:
+        return
+    text = path.read_text(encoding="utf-8")
+    frame = without(text)
+    if frame is None:
+        return
+    lock[FRAME] = sha256_bytes(frame.encode())
+    refresh_key(root, name, lock)
+    try:
+        told = section(name, results(root, name))
+    except BbjspecError as error:
+        told = f"The ratings cannot be read: {span(error)}.\n\n"
+    _scratch(path, with_section(frame, told)).replace(path)
+    lock["files"][CARD] = sha256_file(path)
+
+
+def update(root: Path, name: str) -> bool:
+    """Bring a placed card's section up to date; whether it changed.
+
+    Raises BadInput for a card that is not the one that was placed, or that has no such section.
+    """
+    folder = root / "adapters" / name
+    with locked(root / "build" / "publish", logging.getLogger("bbjspec.rating")):
+        lock, shown = read_json(folder / LOCKFILE), f"adapters/{name}/{CARD}"
+        try:
+            text = (folder / CARD).read_bytes().decode()
+            frame, known = without(text), lock.get(FRAME)
+        except (OSError, UnicodeDecodeError, AttributeError) as error:
+            raise BadInput(
+                [Finding(shown, 0, 0, "", "is not there as it was placed; git checkout restores it")]
+            ) from error
+        if known is None or frame is None:
+            message = f"has no place for ratings: snakemake --cores 8 {name} --resources gpu=1 makes it anew"
+            raise BadInput([Finding(shown, 0, 0, "", message)])
+        if sha256_bytes(frame.encode()) != known:
+            raise BadInput([Finding(shown, 0, 0, "", "is not the card that was placed; git checkout restores it")])
+        made = with_section(frame, section(name, results(root, name)))
+        sha256 = sha256_bytes(made.encode())
+        if made == text and lock["files"][CARD] == sha256:
+            return False
+        scratch = _scratch(folder / CARD, made)
+        write_json(folder / LOCKFILE, {**lock, "files": {**lock["files"], CARD: sha256}})
+        scratch.replace(folder / CARD)
+        return True
+
+
+def _scratch(path: Path, text: str) -> Path:
+    scratch = path.with_name(f".{path.name}.tmp")
+    scratch.write_text(text, encoding="utf-8", newline="\n")
+    return scratch

@@ -13,6 +13,7 @@ from bbjspec.suite import load_prompts
 from tests.whole import make_whole, publish_whole
 
 SAMPLING = {"n": 2, "temperature": 0.7, "system_prompt": "You write BBj."}
+CARD = "# @EXPERIMENT@\n\n@DESCRIPTION@\n\n@PARENT@\n\nend\n"
 GOOD, BAD = "```bbj\nn = {number}\nprint {number}\n```", "```bbj\nprint (((\n```"
 
 
@@ -62,10 +63,10 @@ def seal(directory: Path) -> None:
     store._finish(directory, store.read_json(directory / store.STAGE))
 
 
-def publish(root: Path, experiment: ExperimentPlan, plan: Plan | None = None) -> str:
+def publish(root: Path, experiment: ExperimentPlan, plan: Plan | None = None, card: str = CARD) -> str:
     """Place the experiment, its card being the tokens alone; returns the card as published."""
-    card = make_whole(root, experiment.card)
-    (card / "MODEL_CARD.md").write_text("# @EXPERIMENT@\n\n@DESCRIPTION@\n\n@PARENT@\n\nend\n")
-    seal(card)
+    made = make_whole(root, experiment.card)
+    (made / "MODEL_CARD.md").write_text(card)
+    seal(made)
     publish_whole(root, experiment, plan)
     return (root / "adapters" / experiment.name / "MODEL_CARD.md").read_text()

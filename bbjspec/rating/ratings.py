@@ -11,10 +11,11 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bbjspec.errors import BadInput, EnvironmentLacks, Finding
 from bbjspec.rating.answers import Answers
@@ -46,12 +47,6 @@ class Rating(BaseModel):
     note: str = Field(max_length=LONGEST_NOTE)
     time: AwareDatetime = Field(strict=False)
     repeat_of: int | None = Field(ge=1)
-
-    @field_validator("note", "item", "rater")
-    @classmethod
-    def _text(cls, text: str) -> str:
-        text.encode()  # half a surrogate pair is no text, and cannot be written
-        return text
 
     @property
     def pair(self) -> frozenset[str]:
@@ -110,13 +105,14 @@ def append(path: Path, shown: str, ratings: Iterable[Rating], warn: Warn) -> Non
     lines = b"".join(json.dumps(one.model_dump(mode="json"), ensure_ascii=False).encode() + b"\n" for one in ratings)
     new = not path.exists()
     try:
-        with path.open("ab+") as stream:
+        # Unbuffered: a buffer that could not be written would be tried again when the file is closed.
+        with path.open("ab+", buffering=0) as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             _repair(stream, shown, warn)
             before = stream.seek(0, os.SEEK_END)
             try:
-                stream.write(lines)
-                stream.flush()
+                while lines:
+                    lines = lines[stream.write(lines) :]
                 os.fsync(stream.fileno())
             except OSError:
                 os.ftruncate(stream.fileno(), before)
@@ -127,7 +123,7 @@ def append(path: Path, shown: str, ratings: Iterable[Rating], warn: Warn) -> Non
         raise EnvironmentLacks(f"{shown}: the vote is not saved: {error.strerror}") from error
 
 
-def _repair(stream: BinaryIO, shown: str, warn: Warn) -> None:
+def _repair(stream: FileIO, shown: str, warn: Warn) -> None:
     """End the file with a line end: after a line that lacks nothing else, or without what was begun."""
     stream.seek(0)
     data = stream.read()

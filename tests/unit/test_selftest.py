@@ -223,5 +223,5 @@ def test_the_command_without_files_takes_the_suites_of_the_specs(tmp_path: Path,
     shutil.copy(ROOT / "dataset/sample.jsonl", tmp_path / "dataset/sample.jsonl")
     code, out, err = said("--suite")
     assert (code, err) == (0, "")
-    assert out.startswith("eval/prompts/starter/*.jsonl: 82 prompts, ")
+    assert out.startswith("eval/prompts/starter/*.jsonl: 102 prompts, ")
     assert "held against dataset/sample.jsonl: sound" in out

@@ -64,8 +64,6 @@ class Asked:
 
 def serve(root: Path, asked: Asked) -> None:
     """A session on a page of this machine; returns when it is finished or Ctrl-C is pressed."""
-    from bbjspec.rating import server
-
     answers = read(root, asked.name, asked.against)
     session = _session(root, answers, asked.rater or _user())
     if session.complete:
@@ -74,14 +72,14 @@ def serve(root: Path, asked: Asked) -> None:
         return
     for line in _about(answers, session):
         print(line)
-    server.serve(session, asked.host, asked.port, _tell)
+    from bbjspec.rating import server
+
+    server.serve(session, asked.host, asked.port, tell=_tell)
     _after(root, asked, session)
 
 
 def export(root: Path, asked: Asked, file: Path) -> None:
     """Write the page as one file, for a colleague. Raises UsageError without a rater, or where a file is."""
-    from bbjspec.rating.page import page
-
     if asked.rater is None:
         raise UsageError("--export: the page is one rater's: say whose by --rater NAME")
     if file.exists():
@@ -90,6 +88,8 @@ def export(root: Path, asked: Asked, file: Path) -> None:
     session = _session(root, answers, asked.rater)
     for line in _about(answers, session):
         print(line)
+    from bbjspec.rating.page import page
+
     text, _ = page(session, offline=True)
     try:
         file.write_text(text, encoding="utf-8", newline="\n")

@@ -120,7 +120,8 @@ def append(path: Path, shown: str, ratings: Iterable[Rating], warn: Warn) -> Non
         if new:
             _sync(path.parent)
     except OSError as error:
-        raise EnvironmentLacks(f"{shown}: the vote is not saved: {error.strerror}") from error
+        # The page shows it, and is to hold no experiment's name.
+        raise EnvironmentLacks(f"{path.name}: the vote is not saved: {error.strerror}") from error
 
 
 def _repair(stream: FileIO, shown: str, warn: Warn) -> None:

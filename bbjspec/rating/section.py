@@ -57,7 +57,7 @@ def refresh_key(root: Path, name: str, lock: Mapping[str, Any] | None = None) ->
 
 def section(name: str, found: list[dict[str, Any]]) -> str:
     """The card's section on an experiment, without its heading."""
-    told = [one for one in found if one["raters"] or one["stale"]]
+    told = [one for one in found if one["raters"] or one["stale"] or one["verdict"]]
     if not told:
         return f"Not rated yet: `bbjspec rate {name}`.\n\n"
     return "\n".join(f"{line}\n" if line else "" for one in told for line in [*_paragraphs(one)]).strip("\n") + "\n\n"
@@ -66,6 +66,9 @@ def section(name: str, found: list[dict[str, Any]]) -> str:
 def _paragraphs(one: Mapping[str, Any]) -> Iterator[str]:
     """The section of one comparison, block by block."""
     name, against = one["experiment"], whom(one)
+    if one["identical"] == one["prompts"]:
+        yield f"{name} and {against} answer all {one['prompts']} realistic prompts alike: there is nothing to rate."
+        return
     if not one["finished"]:
         yield f"{_unfinished(one)} `bbjspec rate {name}{_option(one)}` goes on where it was left."
         return

@@ -123,7 +123,8 @@ def _enough(best: Mapping[str, Any]) -> str:
     if low is None or low <= ENOUGH:
         return f"Strict compile@1 above {ENOUGH:.2f}: by its mean, not beyond doubt: {said}."
     judge = " By the builtin checker: let bbjcpl confirm it." if best["compiler"]["name"] == "builtin" else ""
-    return f"Strict compile@1 above {ENOUGH:.2f}: reached, {said}. Let people rate answers, and stop.{judge}"
+    people = f"Let people rate answers (`bbjspec rate {best['name']}`), and stop."
+    return f"Strict compile@1 above {ENOUGH:.2f}: reached, {said}. {people}{judge}"
 
 
 def _going_on(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -108,7 +108,8 @@ def test_advice_about_what_is_enough() -> None:
         "Strict compile@1 above 0.70: by its mean, not beyond doubt: v3 has 0.75 [0.65, 0.85]."
     )
     assert enough(row("v3", 0.85, 0.1, 1, None)) == (
-        "Strict compile@1 above 0.70: reached, v3 has 0.85 [0.75, 0.95]. Let people rate answers, and stop."
+        "Strict compile@1 above 0.70: reached, v3 has 0.85 [0.75, 0.95]. "
+        "Let people rate answers (`bbjspec rate v3`), and stop."
     )
     builtin = row("v3", 0.85, 0.1, 1, None) | {"compiler": {"name": "builtin", "version": "2"}}
     assert enough(builtin).endswith(" By the builtin checker: let bbjcpl confirm it.")

@@ -111,7 +111,7 @@
       pane.toggleAttribute("data-chosen", pane.dataset.side === shown && pane.closest(".pair") === pairs[place - 1]);
     }
     find("bar").value = votes.size;
-    find("place").textContent = place === END ? `${votes.size} of ${total} rated` : `${place} of ${total}`;
+    find("count").textContent = `${votes.size} of ${total} rated`;
     find("back").disabled = place === 1;
     find("forward").disabled = place === END || (place === total && votes.size < total);
     find("undo").disabled = votes.size === 0 && pending === null;
@@ -278,7 +278,7 @@
 
   const KEYS = {
     "1": () => vote("left"), "2": () => vote("right"), "0": () => vote("tie"), b: () => vote("bad"), u: undo,
-    n: () => note.focus(), "?": help, k: () => go(place - 1), j: () => go(place + 1),
+    n: () => note.focus({ preventScroll: true }), "?": help, k: () => go(place - 1), j: () => go(place + 1),
     arrowleft: () => go(place - 1), arrowright: () => go(place + 1),
   };
 
@@ -287,7 +287,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.ctrlKey || event.metaKey || find("help").open) return;
     if (event.altKey) {
-      if (event.code === "KeyN" && place !== END) { event.preventDefault(); note.focus(); }
+      if (event.code === "KeyN" && place !== END) { event.preventDefault(); note.focus({ preventScroll: true }); }
       return;
     }
     if (event.target === note) {

@@ -331,5 +331,6 @@
     if (store.blocked) tell("This browser keeps nothing: save before you close");
   }
 
+  find("no-script").hidden = true;
   start();
 })();

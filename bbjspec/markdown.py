@@ -101,10 +101,15 @@ def plain_name(text: object, columns: int = 80) -> str:
 
 def _harmless(text: object) -> str:
     """The text without the publisher's tokens, and with nothing in it that would not be seen as itself."""
-    shown = str(text).replace("\r\n", "\n").replace("\r", "\n")
+    shown = str(text)
     for token in TOKENS:
         shown = shown.replace(token, token.replace("@", "@ ", 1))
-    return "".join(map(_spelled, shown))
+    return spelled(shown)
+
+
+def spelled(text: str) -> str:
+    """The text with line ends as `\\n`, and escapes for characters that would not be seen as themselves."""
+    return "".join(map(_spelled, text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def _spelled(character: str) -> str:

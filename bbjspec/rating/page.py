@@ -16,7 +16,7 @@ from markupsafe import Markup
 from bbjspec.rating.render import html
 from bbjspec.rating.session import Session, Showing
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "templates" / "rating"
+TEMPLATES = Path(__file__).with_name("data")
 _LOCKED = "base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 

@@ -31,11 +31,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bbjspec.errors import BbjspecError, EnvironmentLacks, UsageError, one_line
 from bbjspec.rating.page import page
+from bbjspec.rating.ratings import LONGEST_NOTE
 from bbjspec.rating.session import Session
 from bbjspec.signals import heeded
 
 LARGEST = 16 * 1024  # bytes of a body
-LONGEST_NOTE = 2000  # characters
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DAY = 24 * 60 * 60 * 1000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from bbjspec.plan import read_plan
 from tests.answers import evaluate, publish, seal
 from tests.harness import write_project
+from tests.rating.browsing import CHROMIUM, OPTIONS, View
 
 CARD = "# @EXPERIMENT@\n\n@PARENT@\n\n### Rated by people\n\n<!-- @RATINGS@ -->\n<!-- @RATINGS_END@ -->\n### Next\n"
 ITEMS = [f"t/real/{number:02}" for number in range(1, 21)]
@@ -76,3 +77,30 @@ def project(rated_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     shutil.copytree(rated_once, root)
     monkeypatch.chdir(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium. Who has none skips; `.ci/run` has it."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium or google-chrome on PATH")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def look(browser: Any) -> Iterator[Callable[..., View]]:
+    """Opens a page; at the end there must have been nothing on its console, unless the test took it from there."""
+    views: list[View] = []
+
+    def open_view(address: str, **options: Any) -> View:
+        views.append(View(browser, address, **options))
+        return views[-1]
+
+    yield open_view
+    for view in views:
+        view.context.close()
+        assert view.complaints == []

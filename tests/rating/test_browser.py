@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,98 +16,16 @@ import pytest
 from bbjspec.rating.page import page as document
 from bbjspec.rating.server import serve
 from tests.harness import REPOSITORY, environment
+from tests.rating.browsing import View
 from tests.rating.sessions import FileSession, realistic, showing
 from tests.rating.test_render import FENCED
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if CHROMIUM is None:
-    pytest.skip("no chromium or google-chrome on PATH", allow_module_level=True)
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-OPTIONS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
 HOSTILE = (
     "<script>window.hit=1</script><img src=x onerror=window.hit=1><svg onload=window.hit=1></svg>"
     "<iframe srcdoc='<script>parent.hit=1</script>'></iframe></template><!-- x --> [a](javascript:window.hit=1)"
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
-
-
-class View:
-    """A page that is open, with what the browser complained of and asked for."""
-
-    def __init__(self, browser: Any, address: str, clock: bool = False, script: str = "", **options: Any) -> None:
-        self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | options))
-        self.context.set_default_timeout(5000)
-        if script:
-            self.context.add_init_script(script)
-        self.address = address
-        self.runs = options.get("java_script_enabled", True)
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.open(clock)
-
-    def open(self, clock: bool = False) -> None:
-        """A new tab."""
-        self.page = self.context.new_page()
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        if clock:
-            self.page.clock.install()
-        self.page.goto(self.address)
-        if self.runs:
-            self.page.locator(".pair:visible, #end:visible").wait_for()
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def at(self, number: int, total: int = 5) -> None:
-        """Wait until that pair, alone, is on screen."""
-        shown = self.page.locator(".pair:visible h2")
-        api.expect(shown).to_have_count(1)
-        api.expect(shown).to_contain_text(f"Pair {number} of {total}")
-
-    def says(self, text: str) -> None:
-        api.expect(self.page.get_by_role("status")).to_have_text(text)
-
-    def vote(self, key: str, then: int, total: int = 5) -> None:
-        self.press(key)
-        if then > total:
-            api.expect(self.page.locator("#end")).to_be_visible()
-        else:
-            self.at(then, total)
-
-    def pressed(self) -> list[str]:
-        return [one.get_attribute("data-vote") for one in self.page.locator("[aria-pressed=true]").all()]
-
-    def width_is_enough(self) -> bool:
-        return bool(self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
-
-
-@pytest.fixture
-def look(browser: Any) -> Iterator[Callable[..., View]]:
-    """Opens a page; at the end there must have been nothing on its console, unless the test took it from there."""
-    views: list[View] = []
-
-    def open_view(address: str, **options: Any) -> View:
-        views.append(View(browser, address, **options))
-        return views[-1]
-
-    yield open_view
-    for view in views:
-        view.context.close()
-        assert view.complaints == []
 
 
 class Served:
@@ -275,6 +192,7 @@ PROGRAM = """
 import secrets, sys
 from pathlib import Path
 from bbjspec.rating.server import serve
+from tests.rating.browsing import View
 from tests.rating.sessions import FileSession, realistic
 secrets.token_urlsafe = lambda _: "the-same-token-again-and-again-and"
 session = FileSession(Path(sys.argv[1]), realistic(5))

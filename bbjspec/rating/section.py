@@ -94,7 +94,10 @@ def _paragraphs(one: Mapping[str, Any]) -> Iterator[str]:
         rows.append(("agreement of raters, Krippendorff's alpha", plain(one["alpha"])))
     length = one["length"]
     rows += [
-        (f"{name}'s answers are longer by, characters", f"{signed(length['diff'], 0)} {interval(length['ci'], 0)}"),
+        (
+            f"length of {name}'s answers less the others', characters",
+            f"{signed(length['diff'], 0)} {interval(length['ci'], 0)}",
+        ),
         ("longer answer chosen", _of(length["longer_chosen"], length["of"])),
     ]
     yield "\n".join(["| | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)])
@@ -112,8 +115,12 @@ def _option(one: Mapping[str, Any]) -> str:
 
 def _raters(one: Mapping[str, Any]) -> str:
     done = [rater for rater in one["raters"] if rater["finished"]]
-    said = ", ".join(f"{span(rater['name'])} ({rater['ms'] / 1000:.0f} s a pair)" for rater in done)
+    said = ", ".join(f"{span(rater['name'])} ({_seconds(rater['ms'])} a pair)" for rater in done)
     return f"Rated by {said}."
+
+
+def _seconds(ms: int) -> str:
+    return f"{ms / 1000:.{0 if ms >= 10_000 else 1}f} s"
 
 
 def _left(left: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from bbjspec.cli import entry
 from bbjspec.plan import read_plan
 from bbjspec.rating import command
 from bbjspec.rating.ratings import read
-from tests.rating.conftest import ITEMS, publish_answers
+from tests.rating.projects import ITEMS, publish_answers
 from tests.rating.test_section import card, rated
 from tests.rating.test_session import session
 
@@ -58,7 +58,7 @@ def test_a_page_for_a_colleague_and_what_comes_back(project: Path, call: Call) -
     assert (code, err) == (0, [])
     lines = out.splitlines()
     assert lines[0] == "25 votes of bo added, 0 were there already"
-    assert "v1 is **not told apart from its base**. Rated by `bo` (5 s a pair)." in lines[1]
+    assert "v1 is **not told apart from its base**. Rated by `bo` (5.0 s a pair)." in lines[1]
     assert "t/real/05  bo tie" in lines
     noted = next(at for at, line in enumerate(lines) if line.strip() == "bo: after all")
     assert lines[noted - 1].endswith("  bo tie")

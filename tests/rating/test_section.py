@@ -13,7 +13,7 @@ from bbjspec.digest import sha256_file
 from bbjspec.errors import BadInput
 from bbjspec.plan import read_plan
 from bbjspec.rating import section
-from tests.rating.conftest import ITEMS, publish_answers
+from tests.rating.projects import ITEMS, publish_answers
 from tests.rating.test_session import rate_all, session, whose
 
 NOT_YET = "### Rated by people\n\n<!-- @RATINGS@ -->\nNot rated yet: `bbjspec rate v1`.\n\n<!-- @RATINGS_END@ -->\n"
@@ -52,7 +52,7 @@ def test_a_finished_session_comes_into_the_card(project: Path) -> None:
     text = card(project)
     assert (
         "People saw the answers of v1 and of its base to the same 20 realistic prompts side by side, not knowing whose "
-        "they were: v1 is **preferred to its base**. Rated by `ana` (2 s a pair).\n\n| | |\n|---|---|\n"
+        "they were: v1 is **preferred to its base**. Rated by `ana` (2.0 s a pair).\n\n| | |\n|---|---|\n"
         "| v1 better / its base better / tie / both bad | 15 / 5 / 0 / 0 |\n"
         "| win rate over prompts, 95 % interval | 0.75 [0.54, 0.96] |\n"
         "| prompts won and lost, exact sign test | 15 to 5, p 0.041 |\n"
@@ -69,7 +69,7 @@ def test_two_raters(project: Path) -> None:
     section.update(project, "v1")
     assert "| v1 better / its base better / tie / both bad | 28 / 12 / 0 / 0 |" in card(project)
     assert "| agreement of raters, Krippendorff's alpha | 0.77 |" in card(project)
-    assert "Rated by `ana` (2 s a pair), `bo | </td>` (2 s a pair)." in card(project)
+    assert "Rated by `ana` (2.0 s a pair), `bo | </td>` (2.0 s a pair)." in card(project)
 
 
 def test_an_unfinished_session_gives_no_figure(project: Path) -> None:

@@ -14,7 +14,7 @@ from bbjspec.plan import read_plan
 from bbjspec.rating import ratings
 from bbjspec.rating.answers import read
 from bbjspec.rating.session import RaterSession
-from tests.rating.conftest import ITEMS, publish_answers, realistic
+from tests.rating.projects import ITEMS, publish_answers, realistic
 
 
 def session(root: Path, rater: str = "ana", against: str = "base") -> RaterSession:

@@ -22,7 +22,7 @@ from bbjspec.rating.ratings import read as read_ratings
 from bbjspec.rating.session import RaterSession
 from tests.harness import environment, run
 from tests.rating.browsing import View, expect
-from tests.rating.conftest import ITEMS, publish_answers
+from tests.rating.projects import ITEMS, publish_answers
 
 NAME = "zebra-7"  # in no other word of the page
 GOOD, BAD = "It counts.\n\n```bbj\nfor row = 1 to {}\n    print row\nnext row\n```", "Write `PRINT {}`, or so."

@@ -7,6 +7,7 @@ the plan and find nothing to do. tests/workflow/test_newcomer.py runs the daily 
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import shutil
 from pathlib import Path
@@ -14,9 +15,12 @@ from pathlib import Path
 import pytest
 
 from bbjspec.plan import read_plan
+from bbjspec.rating.answers import read
+from bbjspec.rating.session import RaterSession
 from tests.answers import evaluate, publish
 from tests.doclines import PAGES, REPOSITORY, blocks, commands
 from tests.harness import run, write_project
+from tests.rating.projects import ITEMS, realistic
 
 IDS = [f"t/print/{i}" for i in range(100, 124)]
 # The exit codes that a reader may see on a machine in order, where 0 is not the only one.
@@ -31,6 +35,10 @@ NOT_HERE = {
     r"ollama .*": ("it needs Ollama", ""),
     r"git lfs .*": ("it needs Git LFS", ""),
     r"git (pull|push|clone)( .*)?": ("it needs another repository", ""),
+    r"(bbjspec rate \w+(?: --against \w+)?)": (
+        "it serves until it is stopped",
+        "timeout --preserve-status --signal INT 3 \\1",
+    ),
     r"bbjspec check --suite --compiler bbjcpl": ("it needs BBj", "bbjspec check --help | grep -e --compiler"),
 }
 
@@ -46,12 +54,18 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (specs / f"{name}.yaml").write_text(f"extends: {parent}\nlora: {{r: {r}}}\n")
     prompts = root / "eval/prompts/print.jsonl"  # a suite that stands the test of itself
     prompts.write_text(re.sub(r"print (\d+), \d+\\n", r"n = \1\\nprint n, \1\\nprint \1\\n", prompts.read_text()))
+    with prompts.open("a") as file:
+        file.writelines(json.dumps(realistic(item)) + "\n" for item in ITEMS)
     make_up(root)
     for name in ("dataset.jsonl", "sample.jsonl"):
         shutil.copy(root / "dataset/rows.jsonl", root / "dataset" / name)
     (root / "old.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "Print 1.", "completion": "print 1"}\n'))
     (root / "program.bbj").write_text("print 1\n")
     shutil.copy(root / "eval/prompts/print.jsonl", root / "my.jsonl")
+    session = RaterSession(root, read(root, "v3"), "bo", print)
+    vote = {"number": 1, "vote": "left", "note": "", "ms": 9000, "time": "2026-01-02T03:04:05Z"}
+    came_back = {"schema_version": 1, "page": session.page, "rater": "bo", "votes": [vote]}
+    (root / "ratings.json").write_text(json.dumps(came_back))
     for folder in ("examples", "docs"):
         (root / folder).mkdir()
     example = next(block for block in blocks((REPOSITORY / "docs/data.md").read_text()) if "## Code" in block)
@@ -67,7 +81,7 @@ def make_up(root: Path) -> None:
     assert not plan.bad
     for at, experiment in enumerate(sorted(plan.experiments.values(), key=lambda one: one.name)):
         if plan.experiment_state(experiment) == "to run":
-            evaluate(root, experiment, {}, dict.fromkeys(IDS[: 4 + 6 * at], 2))
+            evaluate(root, experiment, {}, dict.fromkeys([*IDS[: 4 + 6 * at], *ITEMS[: 4 + 5 * at]], 2))
             publish(root, experiment)
             (root / experiment.roles["train"].directory / "stage.log").touch()
 

@@ -277,7 +277,7 @@ def rate(
     take: Annotated[
         Path | None, typer.Option("--import", metavar="JSON", help="Add the votes that came back from it.")
     ] = None,
-    report: Annotated[bool, typer.Option("--report", help="What the votes say.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="What the votes say; puts it into the card.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --report: as data.")] = False,
 ) -> None:
     """People say which of two answers is better, blind, on a page in the browser. Example: bbjspec rate v3"""

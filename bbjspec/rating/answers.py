@@ -25,7 +25,8 @@ from bbjspec.suite import Prompt, load_prompts
 BASE = "base"  # what is rated against unless said otherwise
 SAMPLE = 0  # which of a prompt's answers is shown: fixed in advance, never the best
 _FILE = "generations.jsonl"
-_SPECIAL = re.compile(r"<\|[A-Za-z0-9_]{1,40}\|>")  # as chat templates write their tokens
+# As chat templates write their tokens; the role behind the first of them is one's too.
+_SPECIAL = re.compile(r"<\|im_start\|>(?:system|user|assistant)?\n?|<\|[A-Za-z0-9_]{1,40}\|>")
 _MODELS = re.compile(
     r"\b(?:qwen|llama|(?:chat)?gpt|openai|claude|anthropic|mistral|mixtral|gemini|gemma|deepseek|copilot|codestral"
     r"|starcoder|phi-?[234]|alibaba(?: cloud)?|fine-?tuned|lora)\b",
@@ -96,6 +97,8 @@ def read(root: Path, name: str, against: str = BASE, lock: Mapping[str, Any] | N
     Raises UsageError for what is not published or has no realistic prompts, BadInput for files that are not those of
     their lock and for prompts that have changed since they were answered, EnvironmentLacks for a Git LFS pointer.
     """
+    if name == against:
+        raise UsageError(f"{name} is rated against its base, or against another experiment: --against base")
     locks = _locks(root)
     if lock is not None:
         locks[f"adapters/{name}"] = dict(lock)
@@ -141,6 +144,10 @@ def _locks(root: Path) -> dict[str, dict[str, Any]]:
 def _tuned(root: Path, locks: Mapping[str, Any], name: str) -> tuple[_Side, Mapping[str, Any]]:
     """An experiment's own answers, and the recipe of their scores."""
     if f"adapters/{name}" not in locks:
+        if (root / "adapters" / name / LOCKFILE).exists():
+            mine = f"adapters/{name}"
+            message = f"no lock file (a merge conflict?); git checkout --ours {mine}/{LOCKFILE} {mine}/MODEL_CARD.md"
+            raise BadInput([Finding(f"{mine}/{LOCKFILE}", 0, 0, "", message)])
         known = {folder.removeprefix("adapters/") for folder in locks if folder.count("/") == 1}
         if (root / "experiments" / f"{name}.yaml").is_file():
             raise UsageError(f"{name} has no published results; run snakemake --cores 8 {name} --resources gpu=1")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from bbjspec import terminal
 from bbjspec.committing import to_commit
 from bbjspec.errors import BadInput, EnvironmentLacks, Finding, UsageError
 from bbjspec.markdown import plain_name
+from bbjspec.published import LOCKFILE
 from bbjspec.rating import ratings, section
 from bbjspec.rating.answers import BASE, Answers, read
 from bbjspec.rating.ratings import LONGEST_NAME, Vote
@@ -65,16 +68,23 @@ class Asked:
 def serve(root: Path, asked: Asked) -> None:
     """A session on a page of this machine; returns when it is finished or Ctrl-C is pressed."""
     answers = read(root, asked.name, asked.against)
-    session = _session(root, answers, asked.rater or _user())
+    rater = _user() if asked.rater is None else asked.rater
+    if rater is None:
+        raise UsageError("--rater NAME is needed here: neither git nor the system knows who you are")
+    session = _session(root, answers, rater)
     if session.complete:
         print(f"{session.rater} has rated all of them")
         report(root, asked.name, asked.against)
         return
-    for line in _about(answers, session):
-        print(line)
     from bbjspec.rating import server
 
-    server.serve(session, asked.host, asked.port, tell=_tell)
+    def tell(url: str) -> None:
+        _keep_key(root, answers)
+        for line in _about(answers, session):
+            print(line)
+        _tell(url)
+
+    server.serve(session, asked.host, asked.port, tell=tell)
     _after(root, asked, session)
 
 
@@ -88,6 +98,8 @@ def export(root: Path, asked: Asked, file: Path) -> None:
     session = _session(root, answers, asked.rater)
     for line in _about(answers, session):
         print(line)
+    if session.votes():
+        print(f"note: the page knows no earlier votes of {session.rater}; what comes back from it replaces them")
     from bbjspec.rating.page import page
 
     text, _ = page(session, offline=True)
@@ -104,11 +116,14 @@ def take_back(root: Path, asked: Asked, file: Path) -> None:
     document = _document(file)
     if asked.rater not in (None, document.rater):
         raise UsageError(f"--rater {asked.rater}: {file} is {document.rater}'s; leave --rater out")
-    session = _session(root, read(root, asked.name, asked.against), document.rater)
+    answers = read(root, asked.name, asked.against)
+    session = _session(root, answers, document.rater)
     if document.page != session.page:
-        raise BadInput(
-            [Finding(str(file), 0, 0, "page", f"rates other answers than those of {asked.name} and {_whom(asked)} now")]
+        message = (
+            f"rates other answers than those of {asked.name} and {_whom(asked)} now; import it at the commit at which "
+            "it was exported"
         )
+        raise BadInput([Finding(str(file), 0, 0, "page", message)])
     made = []
     for at, vote in enumerate(document.votes):
         try:
@@ -120,15 +135,22 @@ def take_back(root: Path, asked: Asked, file: Path) -> None:
     known = session.known()
     new = [one for one in made if one not in known]
     if new:
+        _keep_key(root, answers)
         session.add(new)
-    print(f"{len(new)} votes of {session.rater} added, {len(made) - len(new)} were there already")
+    print(f"{_counted(len(new), 'vote')} of {session.rater} added, {len(made) - len(new)} there already")
     _after(root, asked, session)
 
 
 def report(root: Path, name: str, against: str | None = None) -> None:
-    """Print what the votes say and bring the card up to date."""
+    """Print what the votes say, put it into the card, and say what to commit."""
+    _show(root, name, against)
+    if _place(root, name):
+        _say_commit(root, name, section.CARD, LOCKFILE)
+
+
+def _show(root: Path, name: str, against: str | None) -> None:
     found = _results(root, name, against)
-    text = section.section(name, found).strip("\n")
+    text = section.section(name, found).strip("\n") if found or against is None else _unrated(root, name, against)
     if terminal.plain():
         print(text)
     else:
@@ -137,7 +159,13 @@ def report(root: Path, name: str, against: str | None = None) -> None:
         terminal.console().print(Markdown(text, hyperlinks=False))
     for one in found:
         terminal.show(_prompts(one))
-    _place(root, name)
+
+
+def _unrated(root: Path, name: str, against: str) -> str:
+    """What is said of a comparison without ratings. Raises as `read` does for one that there cannot be."""
+    if not read(root, name, against).to_rate:
+        return f"{name} and {against} answer every realistic prompt alike: there is nothing to rate."
+    return f"Not rated yet: `bbjspec rate {name}{_option(Asked(name, against))}`."
 
 
 def as_data(root: Path, name: str, against: str | None = None) -> list[dict[str, Any]]:
@@ -147,9 +175,11 @@ def as_data(root: Path, name: str, against: str | None = None) -> list[dict[str,
 
 def _results(root: Path, name: str, against: str | None) -> list[dict[str, Any]]:
     """Of all comparisons, or of one. Raises UsageError for an experiment without results."""
-    if not ratings.read_key(root / "adapters" / name):
+    path, shown = _file(root, name)
+    if not path.exists():
         read(root, name, against or BASE)  # says what is wrong with the name
-    section.refresh_key(root, name)
+    elif os.access(path, os.W_OK):
+        ratings.append(path, shown, [], _warn)
     return [one for one in section.results(root, name) if against in (None, one["against"])]
 
 
@@ -162,31 +192,55 @@ def _prompts(one: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for item, told in one["by_prompt"].items():
         said = ", ".join(f"{rater} {_OUTCOMES[vote]}" for rater, vote in told["votes"].items())
         yield f"{item:<{width}}  {said or 'the same answer twice'}", ""
-        for rater, note in told["notes"].items():
-            yield f"{'':<{width}}  {rater}: {plain_name(note, 400)}", "dim"
+        for rater, notes in told["notes"].items():
+            for note in notes:
+                yield f"{'':<{width}}  {rater}: {plain_name(note, 400)}", "dim"
 
 
 def _session(root: Path, answers: Answers, rater: str) -> RaterSession:
-    """The session, its key file written. Raises UsageError for what is no name, and where nothing is to rate."""
-    if not rater.strip() or len(rater) > LONGEST_NAME or not rater.isprintable() or rater != rater.strip():
-        raise UsageError(f"--rater: a name of at most {LONGEST_NAME} characters on one line is meant")
+    """The session, its file put right. Raises UsageError for what is no name, and where nothing is to rate,
+    EnvironmentLacks where votes could not be kept."""
+    rater = unicodedata.normalize("NFC", rater)  # one name that is typed in two ways is one rater
+    if not ratings.is_rater(rater):
+        raise UsageError(f"--rater: {ratings.NAME} is meant")
+    if not answers.to_rate:
+        raise UsageError(f"{answers.experiment} and {answers.against} answer every realistic prompt alike")
+    path, shown = _file(root, answers.experiment)
+    if not os.access(path.parent, os.W_OK):
+        raise EnvironmentLacks(f"adapters/{answers.experiment}: cannot be written, and votes are kept there")
+    if path.exists():
+        ratings.append(path, shown, [], _warn)
+    ratings.read(path, shown)
+    return RaterSession(root, answers, rater, _warn)
+
+
+def _keep_key(root: Path, answers: Answers) -> None:
+    """Write the key file, before the first vote that needs it."""
     folder = root / "adapters" / answers.experiment
     try:
         ratings.write_key(folder, answers)
     except OSError as error:
-        raise EnvironmentLacks(f"{folder.name}/{ratings.KEY}: cannot be written: {error.strerror}") from error
-    if not answers.to_rate:
-        raise UsageError(f"{answers.experiment} and {answers.against} answer every realistic prompt alike")
-    return RaterSession(root, answers, rater, lambda line: print(f"warning: {line}", file=sys.stderr))
+        shown = f"adapters/{answers.experiment}/{ratings.KEY}"
+        raise EnvironmentLacks(f"{shown}: cannot be written: {error.strerror}") from error
+
+
+def _file(root: Path, name: str) -> tuple[Path, str]:
+    """Where an experiment's ratings are, and how messages call it."""
+    shown = f"adapters/{name}/{ratings.FILE}"
+    return root / shown, shown
+
+
+def _warn(line: str) -> None:
+    print(f"warning: {line}", file=sys.stderr)
 
 
 def _about(answers: Answers, session: RaterSession) -> Iterator[str]:
     """What there is to rate, before the session: nothing that tells the sides apart."""
     pairs, to_rate = answers.pairs, answers.to_rate
     again = len(session.showings) - len(to_rate)
-    yield f"{len(to_rate)} pairs to rate by {session.rater}, {again} of them shown again"
-    if len(pairs) > len(to_rate):
-        yield f"{len(pairs) - len(to_rate)} are the same answer twice: ties already"
+    yield f"{_counted(len(to_rate), 'pair')} to rate by {session.rater}, {again} of them shown again"
+    if same := len(pairs) - len(to_rate):
+        yield f"{_counted(same, 'more prompt')} with the same answer twice: ties already"
     for what, flagged in (
         ("cut short", [pair.prompt.id for pair in to_rate if pair.ours.cut or pair.theirs.cut]),
         ("naming a model", [pair.prompt.id for pair in to_rate if pair.named]),
@@ -206,21 +260,34 @@ def _after(root: Path, asked: Asked, session: RaterSession) -> None:
     """The result when all is rated, else how to go on; and the card."""
     done, of = len(session.votes()), len(session.showings)
     if done < of:
-        print(f"{done} of {of} rated; bbjspec rate {asked.name}{_option(asked)} goes on")
-        _place(root, asked.name)
+        rater = "" if session.rater == _user() else f" --rater {shlex.quote(session.rater)}"
+        print(f"{done} of {of} rated; bbjspec rate {asked.name}{_option(asked)}{rater} goes on")
     else:
-        report(root, asked.name, asked.against)
-    for line in to_commit(root, f"adapters/{asked.name}", [f"adapters/{asked.name}"]):
+        _show(root, asked.name, asked.against)
+        print(f"bbjspec rate {asked.name} --report puts this into the card")
+    _say_commit(root, asked.name, ratings.FILE, ratings.KEY)
+
+
+def _say_commit(root: Path, name: str, *files: str) -> None:
+    """The files alone: what raters in two clones have added is joined, two versions of a card are not."""
+    for line in to_commit(root, f"adapters/{name}", [f"adapters/{name}/{file}" for file in files]):
         print(line)
 
 
-def _place(root: Path, name: str) -> None:
-    """The card's section, where there is a card for it: a vote is saved whether or not the card can be."""
+def _place(root: Path, name: str) -> bool:
+    """The card's section, where there is a card for it; whether it changed."""
     try:
-        if section.update(root, name):
-            print(f"adapters/{name}/{section.CARD}: its section “Rated by people” is up to date")
-    except BadInput as error:
+        if not section.update(root, name):
+            return False
+    except (BadInput, EnvironmentLacks) as error:
         print(f"the card is as it was: {error}", file=sys.stderr)
+        return False
+    print(f"adapters/{name}/{section.CARD}: its section “Rated by people” is up to date")
+    return True
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _document(file: Path) -> _Document:
@@ -234,8 +301,8 @@ def _document(file: Path) -> _Document:
         raise BadInput([Finding(str(file), 0, 0, "", f"not what a page saves: {ratings.said(error)}")]) from error
 
 
-def _user() -> str:
-    """Who sits here, by git's configuration or else by the system."""
+def _user() -> str | None:
+    """Who sits here, by git's configuration or else by the system; None where neither knows."""
     try:
         done = subprocess.run(
             ["git", "config", "user.name"], capture_output=True, text=True, timeout=10, check=False, errors="replace"
@@ -245,8 +312,8 @@ def _user() -> str:
         name = ""
     try:
         return (name or getpass.getuser())[:LONGEST_NAME].strip()
-    except (OSError, KeyError) as error:
-        raise UsageError("--rater NAME is needed here: neither git nor the system knows who you are") from error
+    except (OSError, KeyError):
+        return None
 
 
 def _tell(url: str) -> None:

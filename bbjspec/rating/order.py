@@ -29,11 +29,12 @@ def repeats(pairs: int) -> int:
     return max(2, round(pairs * SHARE)) if pairs >= FEWEST else 0
 
 
-def order(items: Sequence[str], seed: str) -> list[Place]:
-    """The showings, first to last. Half of the items have the experiment's answer left, to within one.
+def order(items: Sequence[str], rater: str, experiment: str, against: str) -> list[Place]:
+    """One rater's showings, first to last. Half of the items have the experiment's answer left, to within one.
 
     Items of the first half are repeated, sides swapped, among those of the second.
     """
+    seed = f"{rater}\0{experiment}\0{against}"
     sequence, sides = _shuffled(items, seed, "order"), _shuffled(items, seed, "sides")
     odd = len(items) % 2 and _rank(seed, "odd", "") < "8"  # the one too many is ours by half of the seeds
     left = set(sides[: len(items) // 2 + bool(odd)])

@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from bbjspec.errors import BadInput, EnvironmentLacks, Finding
 from bbjspec.rating.answers import Answers
@@ -24,29 +24,45 @@ from bbjspec.store import read_json, write_json
 
 FILE, KEY = "ratings.jsonl", "ratings_key.json"
 LONGEST_NOTE, LONGEST_NAME = 2000, 60  # characters
+LONGEST_MS = 365 * 24 * 60 * 60 * 1000
+NAME = f"a name of at most {LONGEST_NAME} visible characters on one line"
 VOTES = ("left", "right", "tie", "bad")
 Vote = Literal["left", "right", "tie", "bad"]
 Warn = Callable[[str], None]
 
 
+def is_rater(name: str) -> bool:
+    """Whether a rater may be called so: it stands in reports, on terminals too."""
+    return 0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()
+
+
 class Rating(BaseModel):
     """One line: a rater's vote about the answers `left` and `right` (ids) to `item`, at place `number` of its order.
 
-    `vote` null takes back. `ms`: how long the pair was looked at. `repeat_of`: the place that this one repeats.
+    `vote` null takes back. `against`: the comparison. `ms`: how long the pair was looked at. `repeat_of`: the place
+    that this one repeats.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     item: str
-    rater: str = Field(min_length=1, max_length=LONGEST_NAME)
+    rater: str
+    against: str
     number: int = Field(ge=1)
     left: str
     right: str
     vote: Vote | None
-    ms: int = Field(ge=0)
+    ms: int = Field(ge=0, le=LONGEST_MS)
     note: str = Field(max_length=LONGEST_NOTE)
     time: AwareDatetime = Field(strict=False)
     repeat_of: int | None = Field(ge=1)
+
+    @field_validator("rater")
+    @classmethod
+    def _is_a_name(cls, name: str) -> str:
+        if not is_rater(name):
+            raise ValueError(f"{NAME} is meant")
+        return name
 
     @property
     def pair(self) -> frozenset[str]:
@@ -55,9 +71,10 @@ class Rating(BaseModel):
 
 
 def said(error: ValidationError) -> str:
-    """What is wrong with a line, in a few words."""
+    """What is wrong with a line or a file, in a few words."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the line'}: {first['msg'].removeprefix('Value error, ')}"
+    place = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
+    return f"{place}{first['msg'].removeprefix('Value error, ')}"
 
 
 def read(path: Path, shown: str) -> list[Rating]:
@@ -77,7 +94,7 @@ def read(path: Path, shown: str) -> list[Rating]:
         try:
             found.append(_RATING.validate_json(text))
         except ValidationError as error:
-            findings.append(Finding(shown, line, 0, "", f"no rating: {said(error)}; git checkout restores the file"))
+            findings.append(Finding(shown, line, 0, "", f"no rating: {said(error)}; take the line out"))
     if findings:
         raise BadInput(findings)
     if tail and (last := _finished(tail)):
@@ -97,7 +114,8 @@ def _finished(tail: bytes) -> Rating | None:
 
 
 def append(path: Path, shown: str, ratings: Iterable[Rating], warn: Warn) -> None:
-    """Add lines: all of them are on disk when this returns, or none is. Waits for others who write there.
+    """Add lines: all of them are on disk when this returns, or none is. Waits for others who write there. Without
+    lines, the file is only put right.
 
     A last line that a killed writer left is finished or cut off first, which is told. Raises EnvironmentLacks where
     nothing can be written.
@@ -202,7 +220,11 @@ def _check_items(items: Mapping[str, Any]) -> None:
             raise ValueError("ids and flags are text")
 
 
-def latest(ratings: Sequence[Rating]) -> dict[tuple[str, str, frozenset[str], bool], Rating]:
-    """The ratings that count: by (rater, item, pair, whether it repeats). What was taken back is not there."""
-    found = {(one.rater, one.item, one.pair, one.repeat_of is not None): one for one in ratings}
+def latest(ratings: Sequence[Rating]) -> dict[tuple[str, str, str, frozenset[str], bool], Rating]:
+    """The ratings that count: by (against, rater, item, pair, whether it repeats). What was taken back is not there.
+
+    The last one counts by its time: what git or an import has joined is in no order.
+    """
+    inorder = sorted(ratings, key=lambda one: one.time)
+    found = {(one.against, one.rater, one.item, one.pair, one.repeat_of is not None): one for one in inorder}
     return {key: one for key, one in found.items() if one.vote is not None}

@@ -9,13 +9,13 @@ result.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from fractions import Fraction
 from statistics import median
 from typing import Any
 
 from bbjspec.metrics import krippendorff, mcnemar_exact, paired_interval, wilson
-from bbjspec.rating.order import repeats
+from bbjspec.rating.order import order
 from bbjspec.rating.ratings import Rating, latest
 
 SCHEMA_VERSION = 1
@@ -33,14 +33,20 @@ def result(experiment: str, against: str, key: Mapping[str, Any], ratings: Seque
     answers that the experiment gives no more.
     """
     items = key["items"]
+    ratings = [one for one in ratings if one.against == against]
     pairs: Pairs = {item: (entry["answers"][0], entry["answers"][1]) for item, entry in items.items()}
     identical = sorted(item for item, (ours, theirs) in pairs.items() if ours == theirs)
     counting = latest(ratings)
     mine = [
         one for one in counting.values() if one.item in pairs and one.pair == set(pairs[one.item]) and len(one.pair) > 1
     ]
-    open_items = len(pairs) - len(identical)
-    raters = _raters(mine, open_items)
+    open_items = sorted(pairs.keys() - set(identical))
+    shown = {
+        name: {(place.item, place.repeat_of is not None) for place in order(open_items, name, experiment, against)}
+        for name in {one.rater for one in mine}
+    }
+    mine = [one for one in mine if (one.item, one.repeat_of is not None) in shown[one.rater]]
+    raters = _raters(mine, shown)
     done = {rater["name"] for rater in raters if rater["finished"]}
     kept = [one for one in mine if one.rater in done]
     first = [one for one in kept if one.repeat_of is None]
@@ -61,7 +67,7 @@ def result(experiment: str, against: str, key: Mapping[str, Any], ratings: Seque
         "votes": {name: counts[name] for name in SCORE},
         "win_rate": _win_rate(scores),
         "sign": _sign(scores),
-        "by_prompt": _by_prompt(pairs, first),
+        "by_prompt": _by_prompt(pairs, kept),
         "needed": needed(len(pairs)),
         "verdict": _verdict(scores),
         "left": _left(first),
@@ -75,30 +81,32 @@ def result(experiment: str, against: str, key: Mapping[str, Any], ratings: Seque
     }
 
 
-def _raters(mine: Sequence[Rating], items: int) -> list[dict[str, Any]]:
-    """Who has rated how much, by name; `ms` is the median time that a pair took."""
-    wanted, found = items + repeats(items), []
+def _raters(mine: Sequence[Rating], shown: Mapping[str, Sized]) -> list[dict[str, Any]]:
+    """Who has rated how much of what is shown, by name; `ms` is the median time that a pair took."""
+    found = []
     for name in sorted({one.rater for one in mine}):
         own = [one for one in mine if one.rater == name]
         found.append(
             {
                 "name": name,
                 "rated": len(own),
-                "of": wanted,
-                "finished": len(own) >= wanted,
+                "of": len(shown[name]),
+                "finished": len(own) == len(shown[name]),
                 "ms": round(median(one.ms for one in own)),
             }
         )
     return found
 
 
-def _by_prompt(pairs: Pairs, first: Sequence[Rating]) -> dict[str, Any]:
-    """Each prompt's outcomes and notes, by rater."""
+def _by_prompt(pairs: Pairs, kept: Sequence[Rating]) -> dict[str, Any]:
+    """Each prompt's outcomes and notes, by rater; notes of both showings."""
     found: dict[str, Any] = {item: {"votes": {}, "notes": {}} for item in sorted(pairs)}
-    for one in sorted(first, key=lambda one: one.rater):
-        found[one.item]["votes"][one.rater] = _outcome(one, pairs)
+    for one in sorted(kept, key=lambda one: (one.rater, one.repeat_of is not None)):
+        told = found[one.item]
+        if one.repeat_of is None:
+            told["votes"][one.rater] = _outcome(one, pairs)
         if one.note:
-            found[one.item]["notes"][one.rater] = one.note
+            told["notes"].setdefault(one.rater, []).append(one.note)
     return found
 
 

@@ -7,13 +7,15 @@ placed, whatever its section says, and a run that was killed between card and lo
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bbjspec.digest import sha256_bytes, sha256_file
-from bbjspec.errors import BadInput, BbjspecError, Finding
+from bbjspec.errors import BadInput, BbjspecError, EnvironmentLacks, Finding
 from bbjspec.figures import chance, count, interval, plain, signed
 from bbjspec.markdown import span
 from bbjspec.published import LOCKFILE
@@ -32,32 +34,32 @@ _VERDICTS = {
 }
 
 
-def results(root: Path, name: str) -> list[dict[str, Any]]:
-    """What the votes say of each comparison in the key file. Raises BadInput for files that are none."""
+def results(root: Path, name: str, lock: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """What the votes say of each comparison that was rated, the base first.
+
+    The key file is brought to the answers of today where they can be read; else what it said stays. `lock`: see `read`.
+    Raises BadInput for files that are none, and what `read` raises where a key is needed and cannot be made.
+    """
     folder = root / "adapters" / name
-    known = ratings.read_key(folder)
-    votes = ratings.read(folder / ratings.FILE, f"adapters/{name}/{ratings.FILE}") if known else []
-    return [result(name, against, key, votes) for against, key in sorted(known.items(), key=_base_first)]
-
-
-def _base_first(entry: tuple[str, Any]) -> tuple[bool, str]:
-    return entry[0] != BASE, entry[0]
-
-
-def refresh_key(root: Path, name: str, lock: Mapping[str, Any] | None = None) -> None:
-    """Bring the key file to the answers of today, where they can be read; what cannot stays as it was."""
-    folder = root / "adapters" / name
-    for against in ratings.read_key(folder):
+    votes = ratings.read(folder / ratings.FILE, f"adapters/{name}/{ratings.FILE}")
+    rated = {one.against for one in votes}
+    keys = ratings.read_key(folder)
+    for against in sorted(rated):
         try:
             answers = read(root, name, against, lock)
         except BbjspecError:
+            if against not in keys:
+                raise
             continue
-        ratings.write_key(folder, answers)
+        if keys.get(against) != ratings.key_of(answers):
+            ratings.write_key(folder, answers)
+            keys[against] = ratings.key_of(answers)
+    return [result(name, one, keys[one], votes) for one in sorted(rated, key=lambda one: (one != BASE, one))]
 
 
 def section(name: str, found: list[dict[str, Any]]) -> str:
     """The card's section on an experiment, without its heading."""
-    told = [one for one in found if one["raters"] or one["stale"] or one["verdict"]]
+    told = [one for one in found if one["raters"] or one["stale"]]
     if not told:
         return f"Not rated yet: `bbjspec rate {name}`.\n\n"
     return "\n".join(f"{line}\n" if line else "" for one in told for line in [*_paragraphs(one)]).strip("\n") + "\n\n"
@@ -70,7 +72,7 @@ def _paragraphs(one: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name} and {against} answer all {one['prompts']} realistic prompts alike: there is nothing to rate."
         return
     if not one["finished"]:
-        yield f"{_unfinished(one)} `bbjspec rate {name}{_option(one)}` goes on where it was left."
+        yield _unfinished(one)
         return
     yield (
         f"People saw the answers of {name} and of {against} to the same {one['prompts']} realistic prompts side by "
@@ -154,20 +156,26 @@ def _notes(one: Mapping[str, Any]) -> Iterator[str]:
         yield f"Left out: {len(one['left_out'])} ({span(one['left_out'][0])}{', …' * (len(one['left_out']) > 1)})."
     waiting = [rater for rater in one["raters"] if not rater["finished"]]
     if waiting:
-        yield _begun(waiting)
+        yield _begun(one, waiting)
     if one["stale"]:
-        yield f"{one['stale']} ratings are of answers that {one['experiment']} gives no more, and count nowhere."
+        yield _stale(one)
 
 
-def _begun(waiting: list[Mapping[str, Any]]) -> str:
+def _begun(one: Mapping[str, Any], waiting: list[Mapping[str, Any]]) -> str:
     said = ", ".join(f"{span(rater['name'])} has rated {rater['rated']} of {rater['of']}" for rater in waiting)
-    return f"{said}: counted when all are."
+    command = f"bbjspec rate {one['experiment']}{_option(one)} --rater {shlex.quote(waiting[0]['name'])}"
+    return f"{said}: counted when all are. {span(command)} goes on where it was left."
+
+
+def _stale(one: Mapping[str, Any]) -> str:
+    said = "1 rating is" if one["stale"] == 1 else f"{one['stale']} ratings are"
+    return f"{said} of answers that {one['experiment']} gives no more, and counted nowhere."
 
 
 def _unfinished(one: Mapping[str, Any]) -> str:
-    said = [_begun(one["raters"])] if one["raters"] else []
+    said = [_begun(one, one["raters"])] if one["raters"] else []
     if one["stale"]:
-        said.append(f"{one['stale']} ratings are of answers that {one['experiment']} gives no more.")
+        said.append(_stale(one))
     return f"Not rated yet against {whom(one)}. {' '.join(said)}"
 
 
@@ -193,9 +201,8 @@ def place(root: Path, name: str, lock: dict[str, Any]) -> None:
     if frame is None:
         return
     lock[FRAME] = sha256_bytes(frame.encode())
-    refresh_key(root, name, lock)
     try:
-        told = section(name, results(root, name))
+        told = section(name, results(root, name, lock))
     except BbjspecError as error:
         told = f"The ratings cannot be read: {span(error)}.\n\n"
     _scratch(path, with_section(frame, told)).replace(path)
@@ -205,31 +212,47 @@ def place(root: Path, name: str, lock: dict[str, Any]) -> None:
 def update(root: Path, name: str) -> bool:
     """Bring a placed card's section up to date; whether it changed.
 
-    Raises BadInput for a card that is not the one that was placed, or that has no such section.
+    Raises BadInput for a card that is not the one that was placed, or that has no such section, EnvironmentLacks where
+    it cannot be written.
     """
+    try:
+        with locked(root / "build" / "publish", logging.getLogger("bbjspec.rating")):
+            return _update(root, name)
+    except OSError as error:
+        raise EnvironmentLacks(f"adapters/{name}/{CARD}: cannot be written: {error.strerror}") from error
+
+
+def _update(root: Path, name: str) -> bool:
     folder = root / "adapters" / name
-    with locked(root / "build" / "publish", logging.getLogger("bbjspec.rating")):
-        lock, shown = read_json(folder / LOCKFILE), f"adapters/{name}/{CARD}"
-        try:
-            text = (folder / CARD).read_bytes().decode()
-            frame, known = without(text), lock.get(FRAME)
-        except (OSError, UnicodeDecodeError, AttributeError) as error:
-            raise BadInput(
-                [Finding(shown, 0, 0, "", "is not there as it was placed; git checkout restores it")]
-            ) from error
-        if known is None or frame is None:
-            message = f"has no place for ratings: snakemake --cores 8 {name} --resources gpu=1 makes it anew"
-            raise BadInput([Finding(shown, 0, 0, "", message)])
-        if sha256_bytes(frame.encode()) != known:
-            raise BadInput([Finding(shown, 0, 0, "", "is not the card that was placed; git checkout restores it")])
-        made = with_section(frame, section(name, results(root, name)))
-        sha256 = sha256_bytes(made.encode())
-        if made == text and lock["files"][CARD] == sha256:
-            return False
-        scratch = _scratch(folder / CARD, made)
-        write_json(folder / LOCKFILE, {**lock, "files": {**lock["files"], CARD: sha256}})
+    lock, shown = read_json(folder / LOCKFILE), f"adapters/{name}/{CARD}"
+    try:
+        text = (folder / CARD).read_bytes().decode()
+        frame, known = without(text), lock.get(FRAME)
+    except (OSError, UnicodeDecodeError, AttributeError) as error:
+        raise BadInput([Finding(shown, 0, 0, "", "is not there as it was placed; git checkout restores it")]) from error
+    if known is None or frame is None:
+        message = f"has no place for ratings: snakemake --cores 8 {name} --resources gpu=1 makes it anew"
+        raise BadInput([Finding(shown, 0, 0, "", message)])
+    if sha256_bytes(frame.encode()) != known:
+        raise BadInput([Finding(shown, 0, 0, "", "is not the card that was placed; git checkout restores it")])
+    made = with_section(frame, section(name, results(root, name)))
+    sha256 = sha256_bytes(made.encode())
+    if made == text and lock["files"][CARD] == sha256:
+        return False
+    _place(folder, made, {**lock, "files": {**lock["files"], CARD: sha256}})
+    return True
+
+
+def _place(folder: Path, card: str, lock: Mapping[str, Any]) -> None:
+    """Write lock and card; what a full disk leaves of the card is taken away."""
+    try:
+        scratch = _scratch(folder / CARD, card)
+        write_json(folder / LOCKFILE, lock)
         scratch.replace(folder / CARD)
-        return True
+    except OSError:
+        with contextlib.suppress(OSError):
+            (folder / f".{CARD}.tmp").unlink(missing_ok=True)
+        raise
 
 
 def _scratch(path: Path, text: str) -> Path:

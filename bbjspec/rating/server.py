@@ -7,11 +7,13 @@ from its own page. It has no TLS: on another address than the machine's own, who
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import secrets
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
@@ -24,20 +26,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bbjspec.errors import BbjspecError, EnvironmentLacks, UsageError, one_line
 from bbjspec.rating.page import page
-from bbjspec.rating.ratings import LONGEST_NOTE
+from bbjspec.rating.ratings import LONGEST_MS, LONGEST_NOTE
 from bbjspec.rating.session import Session
 from bbjspec.signals import heeded
 
 LARGEST = 16 * 1024  # bytes of a body
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_DAY = 24 * 60 * 60 * 1000
 
 
 class Cast(BaseModel):
@@ -48,7 +49,7 @@ class Cast(BaseModel):
     number: Annotated[int, Field(ge=1)]
     vote: Literal["left", "right", "tie", "bad"] | None
     note: Annotated[str, Field(max_length=LONGEST_NOTE)]
-    ms: Annotated[int, Field(ge=0, le=365 * _DAY)]
+    ms: Annotated[int, Field(ge=0, le=LONGEST_MS)]
 
 
 class _Guard:
@@ -84,17 +85,19 @@ class _Guard:
         refused = self._refused(scope)
         try:
             await (self.app if refused is None else refused)(scope, receive, with_headers)
+        except (ClientDisconnect, asyncio.CancelledError):  # who asked has gone, or we are asked to end
+            return
         except Exception:  # a fault of ours: told here, with the headers, and by its traceback in the terminal
+            traceback.print_exc()
             if not begun:
                 told = {"error": "A fault of bbjspec itself: its traceback is in the terminal."}
                 await JSONResponse(told, 500)(scope, receive, with_headers)
-            raise
 
     def _refused(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         if host not in self.hosts:
-            return PlainTextResponse("not here", 421)
+            return PlainTextResponse("not here: through a tunnel, the port must be the same at both ends", 421)
         given = scope["path"].lstrip("/").partition("/")[0].encode("utf-8", "replace")
         if not secrets.compare_digest(given, self.token):
             return PlainTextResponse("not found", 404)
@@ -166,7 +169,7 @@ def app(session: Session, hosts: set[str], token: str, on_finish: Callable[[], N
 
         with _told("The result cannot be made"):
             rows = await run_in_threadpool(in_turn, result)
-        return JSONResponse({"rows": rows}, background=BackgroundTask(on_finish))
+        return JSONResponse({"rows": rows, "judge": session.judge}, background=BackgroundTask(on_finish))
 
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -247,7 +250,7 @@ def serve(session: Session, host: str = "127.0.0.1", port: int = 0, *, tell: Cal
         config = uvicorn.Config(
             application,
             log_config=None,
-            log_level="error",
+            log_level="critical",  # what a client broke off is nobody's fault
             access_log=False,
             server_header=False,
             http="h11",

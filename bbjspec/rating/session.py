@@ -18,6 +18,7 @@ from bbjspec.rating.answers import Answer, Answers, Pair
 from bbjspec.rating.order import Place, order
 from bbjspec.rating.ratings import Rating, Warn
 
+PROVISIONAL = "the builtin checker, provisional"
 UNKNOWN = "not known here"  # the compiler is on another machine
 
 
@@ -69,6 +70,10 @@ class Session(Protocol):
     def record(self, number: int, vote: str | None, note: str, ms: int) -> None:
         """Add a vote, or take it back with None: it is on disk on return. Raises BbjspecError."""
 
+    @property
+    def judge(self) -> str:
+        """Who gives the verdicts."""
+
     def verdicts(self) -> list[tuple[str, str]]:
         """What the compiler says of the left and the right answer of each showing: to be shown when all are rated."""
 
@@ -81,9 +86,10 @@ class RaterSession:
         self._path = root / "adapters" / answers.experiment / ratings.FILE
         self._shown = f"adapters/{answers.experiment}/{ratings.FILE}"
         self._warn = warn
+        self._against = answers.against
         self._compiler = dict(answers.compiler)
         pairs = {pair.prompt.id: pair for pair in answers.to_rate}
-        self._places = order(sorted(pairs), f"{rater}\0{answers.experiment}\0{answers.against}")
+        self._places = order(sorted(pairs), rater, answers.experiment, answers.against)
         self._sides = [_sides(pairs[place.item], place) for place in self._places]
         self.showings = [
             Showing(
@@ -118,9 +124,9 @@ class RaterSession:
 
     def votes(self) -> dict[int, Vote]:
         """The votes that count, by number. One given while the answers stood the other way round is turned."""
-        counting, found = ratings.latest(ratings.read(self._path, self._shown)), {}
+        counting, found = ratings.latest(ratings.read(self._path, ratings.FILE)), {}
         for number, (place, ((_, left), (_, right))) in enumerate(self._together, start=1):
-            key = (self.rater, place.item, frozenset((left, right)), place.repeat_of is not None)
+            key = (self._against, self.rater, place.item, frozenset((left, right)), place.repeat_of is not None)
             if (one := counting.get(key)) is not None:
                 vote = one.vote if one.left == left else {"left": "right", "right": "left"}.get(str(one.vote), one.vote)
                 found[number] = Vote(str(vote), one.note)
@@ -134,6 +140,7 @@ class RaterSession:
         return Rating(
             item=place.item,
             rater=self.rater,
+            against=self._against,
             number=number,
             left=left,
             right=right,
@@ -154,7 +161,12 @@ class RaterSession:
 
     def known(self) -> set[Rating]:
         """All lines of this rater."""
-        return {one for one in ratings.read(self._path, self._shown) if one.rater == self.rater}
+        return {one for one in ratings.read(self._path, ratings.FILE) if one.rater == self.rater}
+
+    @property
+    def judge(self) -> str:
+        """Who gives the verdicts, in words."""
+        return PROVISIONAL if self._compiler.get("name") == "builtin" else str(self._compiler.get("name"))
 
     def verdicts(self) -> list[tuple[str, str]]:
         """What the spec's compiler says of the programs in the left and the right answer of each showing."""

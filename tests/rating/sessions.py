@@ -69,5 +69,7 @@ class FileSession:
             out.flush()
             os.fsync(out.fileno())
 
+    judge = "the builtin checker, provisional"
+
     def verdicts(self) -> list[tuple[str, str]]:
         return [("compiles", "line 3: <b>fails</b>") for _ in self.showings]

@@ -92,7 +92,10 @@ def test_whatever_is_hostile_changes_no_element() -> None:
 
 
 def test_what_is_told_of_an_answer() -> None:
-    cut, named = "cut short: it reached the length limit", "An answer here names a model. Judge the answer."
+    cut, named = (
+        "cut short: it reached the length limit",
+        "An answer here names a model: judge what it says, not who may have said it.",
+    )
     plain, _ = made([showing(1)])
     assert cut not in plain and named not in plain and "What to look at" not in plain
     text, _ = made([showing(1, left_cut=True, named=True, notes="Look at <b>.")])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbjspec.errors import BadInput, EnvironmentLacks
@@ -26,7 +26,15 @@ SHOWN = "adapters/v1/ratings.jsonl"
 
 
 def rating(item: str = "t/real/01", vote: str | None = "left", **changes: Any) -> Rating:
-    known: dict[str, Any] = {"rater": "ana", "number": 1, "left": "a", "right": "b", "ms": 900, "note": ""}
+    known: dict[str, Any] = {
+        "rater": "ana",
+        "against": "base",
+        "number": 1,
+        "left": "a",
+        "right": "b",
+        "ms": 900,
+        "note": "",
+    }
     known |= {"time": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "repeat_of": None}
     return Rating(item=item, vote=vote, **{**known, **changes})  # type: ignore[arg-type]
 
@@ -39,11 +47,12 @@ def test_a_line_is_what_the_docs_say(tmp_path: Path) -> None:
     append(tmp_path / "r.jsonl", SHOWN, [rating(note="größer", repeat_of=None)], silent)
     text = (tmp_path / "r.jsonl").read_text(encoding="utf-8")
     assert text == (
-        '{"item": "t/real/01", "rater": "ana", "number": 1, "left": "a", "right": "b", "vote": "left", "ms": 900, '
-        '"note": "größer", "time": "2026-01-02T03:04:05Z", "repeat_of": null}\n'
+        '{"item": "t/real/01", "rater": "ana", "against": "base", "number": 1, "left": "a", "right": "b", '
+        '"vote": "left", "ms": 900, "note": "größer", "time": "2026-01-02T03:04:05Z", "repeat_of": null}\n'
     )
 
 
+@settings(deadline=None)  # every line waits for the disk
 @given(st.lists(st.tuples(st.sampled_from(("left", "right", "tie", "bad", None)), st.text(max_size=30)), max_size=8))
 def test_what_is_appended_is_read_again(votes: list[tuple[str | None, str]]) -> None:
     import tempfile
@@ -58,11 +67,28 @@ def test_what_is_appended_is_read_again(votes: list[tuple[str | None, str]]) -> 
 def test_the_last_vote_counts_and_null_takes_back() -> None:
     votes = [rating(vote="left"), rating(vote="tie"), rating("t/real/02"), rating("t/real/02", None)]
     votes += [rating(vote="bad", repeat_of=1), rating(vote="right", rater="bo")]
-    assert sorted((key[0], key[1], one.vote) for key, one in latest(votes).items()) == [
+    assert sorted((key[1], key[2], one.vote) for key, one in latest(votes).items()) == [
         ("ana", "t/real/01", "bad"),
         ("ana", "t/real/01", "tie"),
         ("bo", "t/real/01", "right"),
     ]
+
+
+def test_the_last_vote_is_the_last_by_its_time() -> None:
+    """What git or an import has joined is in no order."""
+    early = rating(vote="left", time=datetime(2026, 1, 1, tzinfo=UTC))
+    assert [one.vote for one in latest([rating(vote="tie"), early]).values()] == ["tie"]
+
+
+def test_comparisons_are_kept_apart() -> None:
+    assert len(latest([rating(), rating(against="v2")])) == 2
+
+
+def test_a_rater_has_a_name_that_shows_itself() -> None:
+    for name in ("", " ana", "a\nb", "\x1b[31mbo", "zero\u200bwidth", "a" * 61):
+        with pytest.raises(ValueError, match="a name of at most 60 visible characters on one line is meant"):
+            rating(rater=name)
+    assert rating(rater="Zoë 🦓").rater == "Zoë 🦓"
 
 
 @pytest.mark.parametrize("cut", [1, 30, 100])
@@ -91,10 +117,10 @@ def test_a_last_line_that_lacks_its_end_alone_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("<<<<<<< HEAD", "the line: Invalid JSON: expected value at line 1 column 1"),
+        ("<<<<<<< HEAD", "Invalid JSON: expected value at line 1 column 1"),
         ('{"item": "x"}', "rater: Field required"),
-        ("", "the line: Invalid JSON: EOF while parsing a value at line 1 column 0"),
-        ("[" * 10_000, "the line: Invalid JSON: recursion limit exceeded at line 1 column 202"),
+        ("", "Invalid JSON: EOF while parsing a value at line 1 column 0"),
+        ("[" * 10_000, "Invalid JSON: recursion limit exceeded at line 1 column 202"),
     ],
 )
 def test_a_line_that_is_none_is_named(tmp_path: Path, line: str, why: str) -> None:
@@ -103,7 +129,7 @@ def test_a_line_that_is_none_is_named(tmp_path: Path, line: str, why: str) -> No
     file.write_text(file.read_text() + line + "\n" + file.read_text())
     with pytest.raises(BadInput) as error:
         read(file, SHOWN)
-    assert str(error.value) == f"{SHOWN}:2: no rating: {why}; git checkout restores the file"
+    assert str(error.value) == f"{SHOWN}:2: no rating: {why}; take the line out"
 
 
 def test_without_a_file_there_are_no_ratings(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bbjspec.metrics import krippendorff, mcnemar_exact
-from bbjspec.rating.order import repeats
+from bbjspec.rating.order import order, repeats
 from bbjspec.rating.ratings import Rating
 from bbjspec.rating.result import needed, result
 
@@ -35,6 +35,7 @@ def vote(item: str, outcome: str, rater: str = "ana", ours_left: bool = True, ag
     return Rating(
         item=item,
         rater=rater,
+        against="base",
         number=1,
         left=left,
         right=right,
@@ -48,7 +49,7 @@ def vote(item: str, outcome: str, rater: str = "ana", ours_left: bool = True, ag
 
 def session(outcomes: Mapping[str, str], rater: str = "ana", left: Iterable[str] = ()) -> list[Rating]:
     """A finished session: each item once, and as many again as there must be, with the same vote."""
-    again = list(outcomes)[: repeats(len(outcomes))]
+    again = [place.item for place in order(list(outcomes), rater, "v3", "base") if place.repeat_of is not None]
     first = [vote(item, outcome, rater, item in set(left)) for item, outcome in outcomes.items()]
     return first + [vote(item, outcomes[item], rater, item not in set(left), again=True) for item in again]
 
@@ -179,7 +180,8 @@ def test_who_has_not_finished_is_not_counted() -> None:
 
 def test_repetitions_count_for_consistency_alone() -> None:
     outcomes = spread(20, 0)
-    rows = [*session(outcomes)[:-1], vote("03", "loss", again=True)]
+    rows = session(outcomes)
+    rows = [*rows[:-1], vote(rows[-1].item, "loss", again=True)]
     one = result("v3", "base", key(outcomes), rows)
     assert one["consistency"] == {"same": 2, "of": 3} and one["votes"]["win"] == 20 and one["votes"]["loss"] == 0
 
@@ -188,7 +190,7 @@ def test_ratings_of_other_answers_are_stale() -> None:
     outcomes = numbered("win", "loss")
     old = [vote("01", "loss").model_copy(update={"left": "older+", "right": "01-"})]
     gone = [vote("77", "win")]
-    other = [vote("01", "loss").model_copy(update={"right": "of v2"})]
+    other = [vote("01", "loss").model_copy(update={"right": "of v2", "against": "v2"})]
     one = result("v3", "base", key(outcomes), session(outcomes) + old + gone + other)
     assert (one["stale"], one["votes"]["loss"], one["finished"]) == (2, 1, 1)
 
@@ -228,3 +230,26 @@ def test_nothing_rated() -> None:
     assert (one["raters"], one["win_rate"]["value"], one["alpha"], one["left"]["p"]) == ([], None, None, None)
     same = result("v3", "base", key(["01", "02"], same=["01", "02"]), [])
     assert same["win_rate"] == {"value": 0.5, "ci": [0.5, 0.5]} and same["verdict"] == "not told apart"
+
+
+def test_what_a_rater_is_shown_counts_and_nothing_else() -> None:
+    """A rerun changes which pairs are to be rated, and so which ones are shown twice."""
+    outcomes = spread(20, 0)
+    for changed in outcomes:
+        before = {item: outcome for item, outcome in outcomes.items() if item != changed}
+        rows = session(before)  # the changed one's answers were the same
+        now = {place.item for place in order(list(outcomes), "ana", "v3", "base") if place.repeat_of is not None}
+        one = result("v3", "base", key(outcomes), rows)
+        kept = len(before) + len(now & {row.item for row in rows if row.repeat_of is not None})
+        assert (one["raters"][0]["rated"], one["raters"][0]["of"], one["finished"]) == (kept, 23, 0)
+        after = result("v3", "base", key(outcomes, same=[changed]), session(outcomes))
+        missing = {place.item for place in order(list(before), "ana", "v3", "base") if place.repeat_of is not None}
+        assert after["finished"] == (missing <= now)
+
+
+def test_notes_of_both_showings_are_kept() -> None:
+    outcomes = spread(20, 0)
+    rows = session(outcomes)
+    item = rows[-1].item
+    rows = [row.model_copy(update={"note": f"note {row.repeat_of}"}) if row.item == item else row for row in rows]
+    assert result("v3", "base", key(outcomes), rows)["by_prompt"][item]["notes"] == {"ana": ["note None", "note 1"]}

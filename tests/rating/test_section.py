@@ -79,7 +79,7 @@ def test_an_unfinished_session_gives_no_figure(project: Path) -> None:
     section.update(project, "v1")
     assert (
         "<!-- @RATINGS@ -->\nNot rated yet against its base. `ana` has rated 22 of 23: counted when all are. "
-        "`bbjspec rate v1` goes on where it was left.\n\n<!-- @RATINGS_END@ -->\n"
+        "`bbjspec rate v1 --rater ana` goes on where it was left.\n\n<!-- @RATINGS_END@ -->\n"
     ) in card(project)
 
 
@@ -96,7 +96,7 @@ def test_placing_other_answers_does_not_count_old_ratings(project: Path) -> None
     section.update(project, "v1")
     publish_answers(project, tuned={item: f"new {item}" for item in ITEMS})
     assert (
-        "Not rated yet against its base. 23 ratings are of answers that v1 gives no more. `bbjspec rate v1` goes on"
+        "Not rated yet against its base. 23 ratings are of answers that v1 gives no more, and counted nowhere.\n"
     ) in card(project)
 
 

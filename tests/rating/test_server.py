@@ -148,7 +148,10 @@ def test_all_else_is_not_found(case: Case, path: str) -> None:
 def test_a_name_that_is_bound_to_this_address_is_refused(case: Case, host: str) -> None:
     for path in ("/", f"/{TOKEN}/", f"/{TOKEN}/state"):
         refused = case.get(path, Host=host)
-        assert (refused.status_code, refused.text) == (421, "not here")
+        assert (refused.status_code, refused.text) == (
+            421,
+            "not here: through a tunnel, the port must be the same at both ends",
+        )
     assert (
         case.client.post(f"/{TOKEN}/votes", json=VOTE, headers={"Host": host, "Origin": f"http://{host}"}).status_code
         == 421

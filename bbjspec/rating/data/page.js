@@ -19,6 +19,7 @@
   let pending = null; // what is not saved yet: {entry, after}
   let busy = true; // nothing is known yet, or a save is under way
   let finished = false;
+  const ENDING = { title: find("end-title").textContent, text: find("end-text").textContent };
 
   // Where votes go. Both raise an Error whose message is for people.
 
@@ -43,7 +44,7 @@
     },
     async load() { return (await this.ask("state")).votes; },
     async save(entry) { await this.ask("votes", entry); },
-    async finish() { return (await this.ask("finish", {})).rows; },
+    async finish() { return this.ask("finish", {}); },
     atRisk: () => false,
   };
 
@@ -123,6 +124,7 @@
     since = document.visibilityState === "visible" ? performance.now() : null;
     pairs.forEach((pair, index) => { pair.hidden = index !== place - 1; });
     find("end").hidden = place !== END;
+    if (place === END) { find("end-title").textContent = ENDING.title; find("end-text").textContent = ENDING.text; }
     find("desk").hidden = place === END;
     note.value = drafts.get(place) ?? votes.get(place)?.note ?? "";
     paint();
@@ -169,7 +171,7 @@
 
   function entry(number, word, said) {
     tick();
-    return { number, vote: word, note: said, ms: Math.round(spent.get(number) ?? 0) };
+    return { number, vote: word, note: said.toWellFormed?.() ?? said, ms: Math.round(spent.get(number) ?? 0) };
   }
 
   /** Whether something else waits to be saved; then that is to be done first. */
@@ -249,9 +251,9 @@
     trouble(null);
     find("finish").disabled = true;
     tell(mode === "offline" ? "" : "Asking the compiler …");
-    let rows;
+    let told;
     try {
-      rows = await store.finish();
+      told = await store.finish();
     } catch (error) {
       tell("Not finished");
       trouble("Not finished. Your votes are saved.", error.message);
@@ -260,12 +262,19 @@
       busy = false;
       find("finish").disabled = false;
     }
-    if (rows === null) { tell("ratings.json is saved"); return; }
+    if (told === null) {
+      find("end-title").textContent = "Saved as ratings.json.";
+      find("end-text").textContent = "Send that file to whoever gave you this page. You may still change a vote, and save again.";
+      tell("ratings.json is saved");
+      find("end-title").focus();
+      return;
+    }
     finished = true;
-    for (const row of rows) {
+    for (const row of told.rows) {
       const line = find("rows").insertRow();
       for (const cell of [row.number, row.category, WORDS[row.vote] ?? row.vote, row.left, row.right]) line.insertCell().textContent = String(cell);
     }
+    find("judge").textContent = `Judged by ${told.judge}.`;
     find("result").hidden = false;
     document.querySelector(".actions").hidden = true;
     find("end-title").textContent = "Finished. Thank you.";

@@ -74,7 +74,7 @@ def serve(root: Path, asked: Asked) -> None:
     session = _session(root, answers, rater)
     if session.complete:
         print(f"{session.rater} has rated all of them")
-        report(root, asked.name, asked.against)
+        _after(root, asked, session)
         return
     from bbjspec.rating import server
 
@@ -257,7 +257,7 @@ def _about(answers: Answers, session: RaterSession) -> Iterator[str]:
 
 
 def _after(root: Path, asked: Asked, session: RaterSession) -> None:
-    """The result when all is rated, else how to go on; and the card."""
+    """The result when all is rated, else how to go on; and what to commit."""
     done, of = len(session.votes()), len(session.showings)
     if done < of:
         rater = "" if session.rater == _user() else f" --rater {shlex.quote(session.rater)}"

@@ -27,7 +27,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "unshare", "nsenter")
 ETC = Path("/etc/slurm")
-MEMORY_MB, CPUS = 100_000, 8  # what the node says it has, whatever this machine has
+MEMORY_MB, CPUS = 1_000_000, 64  # what the node says it has, whatever this machine has
 NAMESPACES = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 SECONDS = 60  # until the node is idle
 

@@ -23,7 +23,7 @@ ORDER = [
     {"selftest", "selftasks"},
     {"suites"},
     {"exporting", "experiment", "plan"},
-    {"history", "needs", "gc"},
+    {"history", "needs", "gc", "cluster"},
     {"doctor", "cardview", "loop", "misuse"},
     {"why", "planview", "auditview", "comparing", "report"},
     {"workflow", "backends", "cli", "__main__"},

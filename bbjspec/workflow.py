@@ -6,12 +6,12 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bbjspec import plan as _plan
 from bbjspec import cluster, store
+from bbjspec import plan as _plan
 from bbjspec.digest import FileHashes
 from bbjspec.errors import BbjspecError, UsageError
 from bbjspec.plan import ExperimentPlan

@@ -191,8 +191,8 @@ _DEPLOY = (
     "needs"
 )
 _NODES = (
-    "training on several nodes is not done here: LoRA of a 32B base fits one GPU, one node's eight share a batch without "
-    "a network between them, and a second node would only be waited for; write resources.gpu"
+    "training on several nodes is not done here: LoRA of a 32B base fits one GPU, and up to eight of one node share a "
+    "batch without a network between them; write resources.gpu"
 )
 _MLOPS = (
     "infrastructure is not built here: git keeps results, Snakemake runs them (its profiles know clusters), Ollama "

@@ -26,7 +26,7 @@ class ResourcesSpec(Section):
         None,
         min_length=1,
         max_length=64,
-        description="Cluster: the GPU's model by the cluster's own name, as `sinfo -o %G` shows it (`h100`); null: any.",
+        description="Cluster: the GPU's model, called as `sinfo -o %G` shows it (`h100`); null: any.",
         json_schema_extra=told(why="Names differ from cluster to cluster."),
     )
     mem_mb: int = Field(

@@ -17,7 +17,7 @@ ORDER = [
     {"markdown", "terminal", "progress", "signals"},
     {"yamlio", "spec", "suite", "suitefields", "data", "sandbox", "sandbox_child"},
     {"stage", "stagelog", "sources", "references"},
-    {"store", "publish", "parent", "placing", "leaderboard", "committing"},
+    {"owner", "store", "publish", "parent", "placing", "leaderboard", "committing"},
     {"architecture", "memory"},
     {"stages", "generation"},
     {"selftest", "selftasks"},

@@ -134,7 +134,7 @@ def _sign(file: Path) -> tuple[int, int] | None:
 
 def _remove(file: Path, token: str) -> None:
     """Remove the file, if it is that owner's still. It is moved first: what was moved is looked at, and put back."""
-    moved = file.with_name(f"{OWNER}.{uuid.uuid4().hex}.tmp")
+    moved = file.with_name(f"{OWNER}.{uuid.uuid4().int}.tmp")  # `store.sweep` and gc know it by that
     try:
         file.rename(moved)
     except OSError:

@@ -26,7 +26,8 @@ ORDER = [
     {"history", "needs", "gc", "cluster"},
     {"doctor", "cardview", "loop", "misuse"},
     {"why", "planview", "auditview", "comparing", "report"},
-    {"workflow", "backends", "cli", "__main__"},
+    {"workflow", "backends"},
+    {"remote", "cli", "__main__"},
 ]
 LAYER = {name: level for level, names in enumerate(ORDER) for name in names}
 HEAVY = {

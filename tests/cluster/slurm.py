@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +145,7 @@ def slurm() -> Iterator[Slurm]:
         [*NAMESPACES, sys.executable, "-m", "tests.cluster.slurm", "--inside", str(scratch)],
         cwd=REPOSITORY,
         env=os.environ | {"PATH": _path()},
+        stdin=subprocess.PIPE,  # when we end, however we do, it reads the end of it
         stdout=subprocess.DEVNULL,
         stderr=(scratch / "inside.log").open("w"),
         start_new_session=True,
@@ -184,7 +186,8 @@ def _logs(scratch: Path) -> str:
 
 
 def inside(scratch: Path) -> None:
-    """The first process of the namespaces: configure, start the daemons, and wait until one of them ends."""
+    """The first process of the namespaces: configure, start the daemons, and wait until one of them or we are ended."""
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     _loopback()
     for folder in ("etc", "state", "spool"):
         (scratch / folder).mkdir()
@@ -211,6 +214,11 @@ def inside(scratch: Path) -> None:
     # Whatever lost its parent in there is this process' child too.
     while os.wait()[0] not in {daemon.pid for daemon in daemons}:
         pass
+
+
+def _end_with_the_parent() -> None:
+    os.read(0, 1)
+    os._exit(0)
 
 
 def _loopback() -> None:

@@ -3,7 +3,7 @@
 `.owner` in the stage's directory names machine, process and job. Its owner touches it every `BEAT_S` seconds, and
 removes it at the end. Where it stands, another process waits. It takes the file for stale, and the stage over, when
 
-- the owner's machine is this one by its name, and the directory's file lock is ours: the owner is dead;
+- the owner's machine is this one, by its name: the directory's file lock is ours, so the owner is dead;
 - else nobody has touched it for `STALE_S` seconds, by this machine's own clock: no two machines' clocks are compared.
 
 An owner that was cut off for longer than that, and comes back, finds another's name in the file and ends at once.
@@ -13,7 +13,6 @@ Creating a file that may not be there, and renaming one, are atomic on NFS too.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -40,10 +39,10 @@ def who() -> str:
 
 
 @contextlib.contextmanager
-def owned(directory: Path, lock: int, log: logging.Logger) -> Iterator[None]:
-    """Be the directory's owner inside; wait, saying so, for an owner elsewhere. `lock` is its file lock, held by us."""
+def owned(directory: Path, log: logging.Logger) -> Iterator[None]:
+    """Be the directory's owner inside; wait, saying so, for an owner elsewhere. We hold its file lock already."""
     file, token = directory / OWNER, uuid.uuid4().hex
-    _take(file, token, log, reaches=_reaches(lock))
+    _take(file, token, log)
     over = threading.Event()
     beat = threading.Thread(target=_beat, args=(file, token, over, log), daemon=True)
     beat.start()
@@ -67,16 +66,7 @@ def elsewhere(directory: Path) -> str | None:
     return str(owner.get("who"))
 
 
-def _reaches(lock: int) -> bool:
-    """Whether the file system knows file locks at all."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _take(file: Path, token: str, log: logging.Logger, *, reaches: bool) -> None:
+def _take(file: Path, token: str, log: logging.Logger) -> None:
     said, seen, since = False, (0, 0), time.monotonic()
     while not _create(file, token):
         now = _sign(file)
@@ -86,7 +76,7 @@ def _take(file: Path, token: str, log: logging.Logger, *, reaches: bool) -> None
             seen, since = now, time.monotonic()
         owner = _read(file) or {}
         name, theirs = owner.get("who", "another process"), str(owner.get("token"))
-        if reaches and owner.get("machine") == socket.gethostname():
+        if owner.get("machine") == socket.gethostname():
             _remove(file, theirs)
         elif time.monotonic() - since > STALE_S:
             log.info("taken over: no word from %s for %g s", name, STALE_S)

@@ -29,7 +29,6 @@ from bbjspec.stagelog import LOG, stage_log
 MANIFEST, DONE, STAGE, LOCK = "manifest.json", "done", "stage.json", ".lock"
 _MADE, _THERE = "whole after", "already whole"  # how the log of a run ends that went well
 _LACKING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-_LOCKLESS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # a file system without locks
 _LATENCY_S = 60.0  # until what a node has written is seen on every other
 _FULL = 65_536  # bytes: with fewer left, whatever could not be written is the disk's fault
 
@@ -141,9 +140,6 @@ def locked(directory: Path, log: logging.Logger) -> Iterator[int]:
             stream.seek(0)
             log.info("waiting: %s is already at work on this", stream.read().strip() or "another process")
             fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError as error:  # `owned` holds it then
-            if error.errno not in _LOCKLESS:
-                raise
         stream.seek(0)
         stream.truncate()
         stream.write(f"{owner.who()}\n")
@@ -185,8 +181,8 @@ def run(path: Path, *, console: bool = True) -> None:
         with (
             signals.heeded(signals.interrupt),
             _interruptible(log, console),
-            locked(directory, log) as lock,
-            owner.owned(directory, lock, log),
+            locked(directory, log),
+            owner.owned(directory, log),
         ):
             _run(root, document, directory, log, console)
     except OSError as error:

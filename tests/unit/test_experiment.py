@@ -16,7 +16,7 @@ from bbjspec.spec.lora import LoraSpec
 from bbjspec.spec.model import ModelSpec
 from bbjspec.spec.training import EXECUTION, TrainingSpec
 from bbjspec.stage import Stage
-from bbjspec.store import prepare
+from bbjspec.store import DONE, prepare
 from bbjspec.workflow import Workflow
 from tests.harness import SPEC, write_project
 
@@ -152,3 +152,13 @@ def test_a_job_asks_a_cluster_for_what_the_spec_says(bare: Path) -> None:
     document["resources"] = {}
     (bare / roles["train"].directory / "stage.json").write_text(json.dumps(document))
     assert asks(bare, "train", roles["train"].digest, remote=True) == {"gpu": 1} | small
+
+
+def test_a_node_removes_no_marker(bare: Path) -> None:
+    """It may not see yet the manifest of what another node has made."""
+    directory = prepare(bare, stages(bare, SPEC)["split"]).parent
+    (directory / DONE).touch()
+    Workflow(bare, node=True)
+    assert (directory / DONE).exists()
+    Workflow(bare)
+    assert not (directory / DONE).exists()

@@ -30,7 +30,7 @@ owner.BEAT_S, owner.STALE_S, owner._POLL_S = beat, stale, 0.02
 log = logging.getLogger()
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
 here = pathlib.Path.cwd()
-with store.locked(here, log) as lock, owner.owned(here, lock, log):
+with store.locked(here, log), owner.owned(here, log):
     with (here / "order").open("a") as order:
         print("begins", name, file=order)
     print("at work", flush=True)

@@ -29,7 +29,7 @@ from bbjspec.errors import Stopped
 OWNER = ".owner"
 BEAT_S, STALE_S = 20.0, 120.0
 _POLL_S = 1.0
-_FRESH_S = 900.0  # for those who only look: clocks of machines may differ by minutes
+_FRESH_S = 300.0  # for those who only look: clocks of machines may differ by minutes
 
 
 def who() -> str:

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from bbjspec.plan import Plan, read_plan
-from tests.harness import run, write_project
+from tests.harness import REPOSITORY, run, write_project
 
 GOLDEN = Path(__file__).with_name("cluster.txt")
 SHOWN = ("gpu", "gpu_model", "mem_mb", "runtime", "cpus_per_task", "nodes", "slurm_extra")
@@ -71,6 +71,17 @@ def test_each_of_a_hundred_asks_for_what_its_spec_says(tmp_path: Path) -> None:
         own = {"mem_mb": "65536", "runtime": "1440", "cpus_per_task": "8"} | {k: v for k, v in own.items() if v != "0"}
         asked = dict(pair.split("=", 1) for pair in line.split())
         assert asked == own | {"nodes": "1", "slurm_extra": "--signal=TERM@120"}, name
+
+
+def test_a_rule_is_local_or_asks_for_something() -> None:
+    """A job that asks for nothing gets what a partition gives, which may be a minute."""
+    text = (REPOSITORY / "Snakefile").read_text()
+    local = set(re.findall(r"_stage_\w+", text.partition("localrules:")[2].partition("\n\n")[0]))
+    rules = "".join(file.read_text() for file in (REPOSITORY / "rules").glob("*.smk"))
+    for rule in re.split(r"\n(?=rule )", "\n" + rules)[1:]:
+        name = rule.split()[1].rstrip(":")
+        asks = re.findall(r'\*\*WORKFLOW\.resources\("(\w+)"\)', rule)
+        assert asks == ([] if name in local else [name.removeprefix("_stage_")]), name
 
 
 if __name__ == "__main__":

@@ -75,9 +75,10 @@ def test_a_node_is_asked_what_it_has_by_the_line_that_the_plan_says(cluster: Slu
 
 def test_to_the_card_past_scancel_and_a_drained_node(cluster: Slurm, project: Path, finished: Path) -> None:
     engine = cluster.popen(*SNAKEMAKE, *GPU, cwd=project)
-    until(lambda: trained(project, 8), engine)
-    ((first, _),) = jobs(cluster, "train").items()
+    until(lambda: "RUNNING" in jobs(cluster, "train").values(), engine)
     node(cluster, "DRAIN")  # what runs there goes on
+    ((first, _),) = jobs(cluster, "train").items()
+    until(lambda: trained(project, 8), engine)
     cluster.run("scancel", str(first))
     until(lambda: jobs(cluster, "train")[first] == "CANCELLED", engine)
     (work,) = project.glob("build/train/*/work")
@@ -100,9 +101,8 @@ def test_to_the_card_past_scancel_and_a_drained_node(cluster: Slurm, project: Pa
     assert set(log_starts(project).values()) == {1, 2}
 
     # Each job was what the spec asks for, and of those with the GPU one ran at a time.
-    asked = {
-        re.sub("_wildcards.*?[|]", "|", line) for line in cluster.squeue("%k|%m|%l|%C|%D|%T") if "COMPLETED" in line
-    }
+    lines = (line for line in cluster.squeue("%k|%m|%l|%C|%D|%T") if line.startswith("rule__"))
+    asked = {re.sub("_wildcards.*?[|]", "|", line) for line in lines if line.endswith("COMPLETED")}
     assert asked == {
         *(f"rule__stage_{kind}|16000M|4:00:00|1|1|COMPLETED" for kind in ("audit", "split", "contamination")),
         "rule__stage_score|16000M|4:00:00|8|1|COMPLETED",
@@ -121,16 +121,26 @@ def test_kill_9_and_a_second_snakemake_make_no_duplicate(cluster: Slurm, project
     spec = project / "experiments/v1.yaml"
     spec.write_text(spec.read_text().replace("learning_rate: 1e-3", "learning_rate: 2e-3"))
     directory = project / read_plan(project).experiments["v1"].roles["train"].directory
-    before = jobs(cluster, "train")
+    log, before = directory / "stage.log", jobs(cluster, "train")
     words = (*SNAKEMAKE, f"{directory.relative_to(project)}/done")  # no GPU asked for: both jobs run at once
+
+    def mine() -> dict[int, str]:
+        return {number: state for number, state in jobs(cluster, "train").items() if number not in before}
 
     first = cluster.popen(*words, cwd=project)
     until(lambda: (directory / "work").is_dir() and checkpoints.newest(directory / "work"), first)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
+    ((job, state),) = mine().items()
+    assert state == "RUNNING"
+    cluster.run("scontrol", "suspend", str(job))  # or it might be over before the second one comes
     second = cluster.popen(*words, cwd=project)
+    until(lambda: "INFO waiting" in log.read_text(), second)
+    cluster.run("scontrol", "resume", str(job))
     said, told = second.communicate(timeout=400)
     assert second.returncode == 0, said + told
-    assert [state for number, state in jobs(cluster, "train").items() if number not in before] == ["COMPLETED"] * 2
+    assert list(mine().values()) == ["COMPLETED"] * 2
     assert is_whole(directory) and log_starts(project)[f"train/{directory.name}"] == 1
-    assert "already whole" in (directory / "stage.log").read_text()
+    text = log.read_text()
+    assert re.search(rf" INFO waiting: process \d+ on \S+, job {job} is already at work on this\n", text)
+    assert " INFO already whole" in text

@@ -5,8 +5,10 @@ READY := $(VENV)/.ready
 CORES ?= $(shell nproc)
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test soak lint clean
+.PHONY: install demo test soak lint clean
 .DELETE_ON_ERROR:
+
+install: $(READY)
 
 demo: $(READY)
 	@$(VENV)/bin/snakemake --cores $(CORES) demo --resources gpu=1

@@ -128,6 +128,9 @@ def plan(
     specs: Annotated[list[str] | None, typer.Argument(help="Names or files; all with something to do if none.")] = None,
     as_json: Annotated[bool, _JSON] = False,
     refresh: Annotated[bool, typer.Option("--refresh", help="As if what is outdated were to be made anew.")] = False,
+    remote: Annotated[
+        bool, typer.Option("--check-remote", help="What a cluster's node must see for it, instead.")
+    ] = False,
 ) -> None:
     """Each experiment's stages: what is to run, why, and what it needs. Example: bbjspec plan v3"""
     from bbjspec.plan import read_plan
@@ -136,6 +139,12 @@ def plan(
 
     compiled, names = read_plan(_root(), refresh=refresh), _named(specs)
     _known(compiled, names)
+    if remote:
+        from bbjspec.doctor import view as checked
+        from bbjspec.remote import checks
+
+        checked.tell(checks(compiled, names), as_json=as_json)
+        return
     view = PlanView(compiled, names)
     if as_json:
         _data(view.document())

@@ -19,6 +19,7 @@ from typing import Any
 
 from bbjspec.digest import FileHashes
 from bbjspec.errors import BadInput, EnvironmentLacks
+from bbjspec.owner import elsewhere
 from bbjspec.placing import LINKED
 from bbjspec.plan import MEMO, read_plan
 from bbjspec.stage import KINDS
@@ -192,12 +193,12 @@ class _Lock:
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW)
         except OSError:
-            return True  # never run, or not by us
+            return not elsewhere(self._path.parent)  # never run, or not by us
         try:
             fcntl.flock(self._descriptor, self._how | fcntl.LOCK_NB)
         except OSError:
             return False
-        return True
+        return not elsewhere(self._path.parent)
 
     def __exit__(self, *_: object) -> None:
         if self._descriptor is not None:

@@ -15,13 +15,12 @@ import json
 import logging
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bbjspec import signals
+from bbjspec import owner, signals
 from bbjspec.digest import sha256_file
 from bbjspec.errors import BadInput, BbjspecError, EnvironmentLacks, Finding, StageFailed, Stopped
 from bbjspec.stage import KINDS, Source, Stage, StageRun
@@ -30,6 +29,7 @@ from bbjspec.stagelog import LOG, stage_log
 MANIFEST, DONE, STAGE, LOCK = "manifest.json", "done", "stage.json", ".lock"
 _MADE, _THERE = "whole after", "already whole"  # how the log of a run ends that went well
 _LACKING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_LATENCY_S = 60.0  # until what a node has written is seen on every other
 _FULL = 65_536  # bytes: with fewer left, whatever could not be written is the disk's fault
 
 
@@ -142,7 +142,7 @@ def locked(directory: Path, log: logging.Logger) -> Iterator[int]:
             fcntl.flock(stream, fcntl.LOCK_EX)
         stream.seek(0)
         stream.truncate()
-        stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        stream.write(f"{owner.who()}\n")
         stream.flush()
         yield stream.fileno()
 
@@ -154,6 +154,8 @@ def ended_silently(directory: Path, since: float) -> bool:
             return False
         with (directory / LOCK).open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if owner.elsewhere(directory):
+            return False
         last = (directory / LOG).read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2]
     except OSError:  # never begun, or still at work
         return False
@@ -176,7 +178,12 @@ def run(path: Path, *, console: bool = True) -> None:
     root = directory.parents[2]
     try:
         log = stage_log(document, directory, console=console)
-        with signals.heeded(signals.interrupt), _interruptible(log, console), locked(directory, log):
+        with (
+            signals.heeded(signals.interrupt),
+            _interruptible(log, console),
+            locked(directory, log),
+            owner.owned(directory, log),
+        ):
             _run(root, document, directory, log, console)
     except OSError as error:
         raise _as_ours(document, directory, error) from error
@@ -249,7 +256,7 @@ def _work(root: Path, directory: Path, document: Mapping[str, Any], log: logging
     if kind not in KINDS or document["version"] != KINDS[kind].version:
         raise StageFailed(f"{kind} {document['digest']} was planned by another version of bbjspec; plan again")
     for role, upstream in document["inputs"].items():
-        if not is_whole(root / upstream):
+        if not _appears(root / upstream):
             raise StageFailed(f"{kind} {document['digest']}: its input {role} ({upstream}) is not whole; run again")
     sources = {role: Source(tuple(s["files"]), s["sha256"], s["view"]) for role, s in document["sources"].items()}
     _check_sources(root, kind, sources)
@@ -277,6 +284,16 @@ def _work(root: Path, directory: Path, document: Mapping[str, Any], log: logging
     )
     _check_sources(root, kind, sources)
     _finish(directory, document)
+
+
+def _appears(directory: Path) -> bool:
+    """`is_whole`; in a job of a cluster, given the time that its file system takes to show what another node wrote."""
+    end = time.monotonic() + (_LATENCY_S if "SLURM_JOB_ID" in os.environ else 0.0)
+    while not (whole := is_whole(directory)) and time.monotonic() < end:
+        time.sleep(1)
+        with contextlib.suppress(OSError):
+            next(directory.iterdir(), None)  # makes NFS forget what was not there
+    return whole
 
 
 def _check_sources(root: Path, kind: str, sources: Mapping[str, Source]) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bbjspec.history import History, changes
+from bbjspec.owner import elsewhere
 from bbjspec.plan import LOCKFILE, ExperimentPlan, Plan
 from bbjspec.stage import Stage
 from bbjspec.stagelog import LOG
@@ -101,17 +102,17 @@ def lock_holder(directory: Path) -> str | None:
     try:
         descriptor = os.open(directory / LOCK, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
-        return None
+        return elsewhere(directory)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         said = os.read(descriptor, 200).decode("utf-8", "replace").strip().splitlines()
         return said[-1] if said else "a process"
     except OSError:  # a file system without locks
-        return None
+        pass
     finally:
         os.close(descriptor)
-    return None
+    return elsewhere(directory)
 
 
 def last_error(log: Path) -> str | None:

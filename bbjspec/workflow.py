@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bbjspec import cluster, store
 from bbjspec import plan as _plan
-from bbjspec import store
 from bbjspec.digest import FileHashes
 from bbjspec.errors import BbjspecError, UsageError
 from bbjspec.plan import ExperimentPlan
-from bbjspec.stage import Stage
+from bbjspec.stage import KINDS, Stage
 
 INVALID = "build/invalid/done"
 
@@ -23,19 +23,29 @@ INVALID = "build/invalid/done"
 class Workflow:
     """The plan, in the words of an engine: targets, inputs, and a command."""
 
-    def __init__(self, root: Path, *, refresh: bool = False, reporting: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        refresh: bool = False,
+        reporting: bool = False,
+        remote: bool = False,
+        node: bool = False,
+    ) -> None:
         if not (root / "experiments").is_dir():
             raise UsageError("no folder experiments/ here; run at the top of the project")
         self._hashes = FileHashes(root / _plan.MEMO)
         self.root = root
         self.reporting = reporting
+        self.remote = remote
         self._began = time.time()
         self.plan = _plan.read_plan(root, self._hashes, refresh=refresh)
         self._hashes.save()
         self._publishing = {experiment.publish_digest: experiment for experiment in self.plan.experiments.values()}
         for finding in self.plan.findings():
             print(f"bbjspec: {finding}", file=sys.stderr)
-        self._drop_stale_markers()
+        if not node:  # which may not see yet what another node has made
+            self._drop_stale_markers()
 
     def shell(self, directory: str) -> str:
         """The shell line that runs the stage in `build/<directory>`, by this very Python, whatever PATH says there.
@@ -107,17 +117,22 @@ class Workflow:
 
         return of_wildcards
 
-    def gpus(self, kind: str) -> Callable[[Any], int]:
-        """The resource function of a kind's rule: the GPUs that a stage asks for, one at least.
+    def resources(self, kind: str) -> dict[str, Callable[[Any], int | str | None]]:
+        """The resource functions of a kind's rule, by name: what its stage's job asks a cluster for; None: nothing.
 
-        On the CPU a stage takes the slot too. `--resources gpu=1` cuts a larger number down: the job then runs alone.
+        On this machine that is `gpu` alone, one at least: training and generation take the slot on the CPU too.
+        `--resources gpu=1` cuts a larger number down: the job then runs alone.
         """
+        if self.remote:
+            return {name: self._resource(kind, name, None) for name in cluster.ASKED}
+        return {"gpu": self._resource(kind, "gpu", 1)} if KINDS[kind].gpu else {}
 
-        def of_wildcards(wildcards: Any) -> int:
+    def _resource(self, kind: str, name: str, default: int | None) -> Callable[[Any], int | str | None]:
+        def of_wildcards(wildcards: Any) -> int | str | None:
             if stage := self.plan.stages.get(wildcards.digest):
-                return max(1, int(stage.resources["gpu"]))
+                return cluster.asked(kind, stage.resources).get(name, default)
             document = store.read_json(self.root / "build" / kind / wildcards.digest / store.STAGE) or {}
-            return max(1, int(document.get("resources", {}).get("gpu", 1)))
+            return cluster.asked(kind, {"gpu": 1, **document.get("resources", {})}).get(name, default)
 
         return of_wildcards
 
@@ -186,11 +201,14 @@ def command(*words: str) -> str:
     return shlex.join([sys.executable, "-m", "bbjspec", *words])
 
 
-def load(*, refresh: bool = False) -> Workflow:
-    """The workflow of the project in the current directory. What is wrong with the project ends the process."""
+def load(*, refresh: bool = False, remote: bool = False, node: bool = False) -> Workflow:
+    """The workflow of the project in the current directory. What is wrong with the project ends the process.
+
+    `remote` where stages run as jobs of a cluster, `node` in the Snakemake of such a job.
+    """
     with _no_frames():
         reporting = any(word.split("=")[0] == "--report" for word in sys.argv)
-        return Workflow(Path.cwd(), refresh=refresh, reporting=reporting)
+        return Workflow(Path.cwd(), refresh=refresh, reporting=reporting, remote=remote, node=node)
 
 
 def _braced(line: str) -> str:

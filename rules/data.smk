@@ -6,6 +6,8 @@ rule _stage_audit:
         "build/audit/{digest}/done",
     log:
         "build/audit/{digest}/engine.log",
+    resources:
+        **WORKFLOW.resources("audit"),
     shell:
         WORKFLOW.shell("audit/{wildcards.digest}")
 
@@ -17,6 +19,8 @@ rule _stage_split:
         "build/split/{digest}/done",
     log:
         "build/split/{digest}/engine.log",
+    resources:
+        **WORKFLOW.resources("split"),
     shell:
         WORKFLOW.shell("split/{wildcards.digest}")
 
@@ -28,5 +32,7 @@ rule _stage_contamination:
         "build/contamination/{digest}/done",
     log:
         "build/contamination/{digest}/engine.log",
+    resources:
+        **WORKFLOW.resources("contamination"),
     shell:
         WORKFLOW.shell("contamination/{wildcards.digest}")

@@ -8,7 +8,7 @@ rule _stage_generate:
         "build/generate/{digest}/engine.log",
     threads: 8
     resources:
-        gpu=1,
+        **WORKFLOW.resources("generate"),
     shell:
         WORKFLOW.shell("generate/{wildcards.digest}")
 
@@ -21,6 +21,8 @@ rule _stage_score:
     log:
         "build/score/{digest}/engine.log",
     threads: 8
+    resources:
+        **WORKFLOW.resources("score"),
     shell:
         WORKFLOW.shell("score/{wildcards.digest}")
 

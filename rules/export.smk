@@ -7,6 +7,8 @@ rule _stage_gguf:
     log:
         "build/gguf/{digest}/engine.log",
     threads: 8
+    resources:
+        **WORKFLOW.resources("gguf"),
     shell:
         WORKFLOW.shell("gguf/{wildcards.digest}")
 

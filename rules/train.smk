@@ -8,6 +8,6 @@ rule _stage_train:
         "build/train/{digest}/engine.log",
     threads: 8
     resources:
-        gpu=WORKFLOW.gpus("train"),
+        **WORKFLOW.resources("train"),
     shell:
         WORKFLOW.shell("train/{wildcards.digest}")

@@ -17,7 +17,11 @@ _STYLES = {"ok": "green", "lacks": "bold red", "warning": "yellow", "not needed"
 
 def run(plan: Plan, names: Collection[str] | None, *, as_json: bool) -> None:
     """Examine and print. Raises EnvironmentLacks when something needed lacks."""
-    checks = examine(plan, names)
+    tell(examine(plan, names), as_json=as_json)
+
+
+def tell(checks: Sequence[Check], *, as_json: bool) -> None:
+    """Print checks. Raises EnvironmentLacks when something needed lacks."""
     if as_json:
         print(json.dumps(document(checks), indent=2, ensure_ascii=False))
     else:

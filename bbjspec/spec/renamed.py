@@ -84,6 +84,11 @@ RENAMED: dict[str, tuple[str, str]] = {
     "batch_size": ("other tools'", "training.global_train_batch_size"),
     "gpus": ("other tools'", "resources.gpu"),
     "num_gpus": ("other tools'", "resources.gpu"),
+    "gpu_type": ("other tools'", "resources.gpu_model"),
+    "mem": ("SLURM's", "resources.mem_mb"),
+    "walltime": ("other tools'", "resources.runtime"),
+    "time_limit": ("other tools'", "resources.runtime"),
+    "cpus": ("other tools'", "resources.cpus_per_task"),
     "use_wandb": (_AXOLOTL, "tracking.wandb.project (naming one is enough)"),
     "wandb_project": (_AXOLOTL, "tracking.wandb.project"),
     "wandb_entity": (_AXOLOTL, "tracking.wandb.entity"),
@@ -100,9 +105,14 @@ _SORTED = (
     "it is always so: each global batch is drawn at random by training.seed, and sorted by length before it is cut "
     "into the devices' batches, so that rows of one length are padded together"
 )
+_PLACE = (
+    "it is the cluster's own business: slurm_partition and slurm_account in profiles/slurm or in --default-resources; "
+    "a spec runs anywhere"
+)
 _LORA = "it is always so: the adapter is LoRA, and QLoRA with model.load_in_4bit: true"
 
 EXPLAINED: dict[str, str] = {
+    **dict.fromkeys(("partition", "account", "qos", "queue", "slurm_partition", "slurm_account"), _PLACE),
     "gradient_accumulation_steps": _DERIVED,
     "adapter": _LORA,
     "peft_type": _LORA,
@@ -180,6 +190,10 @@ _DEPLOY = (
     "nothing is deployed without evaluation: the gate (eval.gate) decides, export.gate says which verdict a release "
     "needs"
 )
+_NODES = (
+    "training on several nodes is not done here: LoRA of a 32B base fits one GPU, and up to eight of one node share a "
+    "batch without a network between them; write resources.gpu"
+)
 _MLOPS = (
     "infrastructure is not built here: git keeps results, Snakemake runs them (its profiles know clusters), Ollama "
     "serves them"
@@ -198,6 +212,7 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("synthetic", "synthetic_data", "generate_data", "augment", "augmentation"), _SYNTHETIC),
     **dict.fromkeys(("num_synthetic", "teacher_model", "distill"), _SYNTHETIC),
     **dict.fromkeys(("deploy", "deployment", "skip_eval", "force_release", "no_eval", "serve"), _DEPLOY),
+    **dict.fromkeys(("nodes", "num_nodes", "nnodes", "num_machines", "n_nodes", "slurm_nodes"), _NODES),
     **dict.fromkeys(("kubernetes", "k8s", "mlflow", "registry", "model_registry", "ab_test", "ab_testing"), _MLOPS),
     **dict.fromkeys(("pipeline", "kubeflow", "airflow", "sagemaker", "retrain", "retraining"), _MLOPS),
 }

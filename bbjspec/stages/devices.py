@@ -78,11 +78,13 @@ def memory(count: int, *, now: bool = False) -> Memory:
     """Of the smallest GPU claimed (a worker's own, in a distributed run), or of this machine where `count` is 0.
 
     What is free of a GPU is measured only with `now`: asking makes a CUDA context on it, some 0.5 GB. The machine's is
-    MemAvailable, and the limit of its control group where that is lower.
+    MemAvailable, and the limit of its control group where that is lower. Raises EnvironmentLacks where torch sees fewer
+    GPUs than were claimed: a cluster's CUDA_VISIBLE_DEVICES may name what no driver has.
     """
     if count:
         import torch
 
+        check_torch(count)
         own = os.environ.get(claims.WORKER)
         asked = [int(own)] if own else range(torch.cuda.device_count())
         card, at = min(

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bbjspec import gc, store
+from bbjspec import gc, owner, store
 from bbjspec.digest import FileHashes, sha256_file
 from bbjspec.published import LOCKFILE, Published
 from bbjspec.stagelog import ENGINE_LOG, LOG
@@ -28,7 +28,7 @@ VICTIMS = ("engine", "stage", "both", "group")
 MARK = "BBJSPEC_KILLED_RUN"
 START = 1.6  # seconds until Snakemake starts its first job
 AROUND = 0.8  # seconds that a stage takes besides its work: Python, and Snakemake's noticing its end
-OWN = {store.MANIFEST, store.DONE, store.STAGE, store.LOCK, LOG, ENGINE_LOG}
+OWN = {store.MANIFEST, store.DONE, store.STAGE, store.LOCK, owner.OWNER, LOG, ENGINE_LOG}
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,8 @@ def test_what_torch_does_not_see(
     with pytest.raises(EnvironmentLacks) as error:
         devices.check_torch(2)
     assert str(error.value).startswith(f"resources.gpu is 2, but {said}") and "\n" not in str(error.value)
+    with pytest.raises(EnvironmentLacks, match=r"resources\.gpu is 2, but torch"):  # SLURM names a GPU without a driver
+        devices.memory(2)
 
 
 def test_what_torch_sees_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

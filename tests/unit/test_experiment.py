@@ -16,7 +16,7 @@ from bbjspec.spec.lora import LoraSpec
 from bbjspec.spec.model import ModelSpec
 from bbjspec.spec.training import EXECUTION, TrainingSpec
 from bbjspec.stage import Stage
-from bbjspec.store import prepare
+from bbjspec.store import DONE, prepare
 from bbjspec.workflow import Workflow
 from tests.harness import SPEC, write_project
 
@@ -85,14 +85,20 @@ def test_what_a_training_is_given_besides(bare: Path) -> None:
     text = SPEC.replace("gpu: 0", "gpu: 1") + "tracking: {wandb: {project: bbj, mode: offline}}\n"
     roles = stages(bare, text)
     assert not set(EXECUTION) & set(roles["train"].config["training"])
-    assert roles["train"].resources == {
+    everyone = {
         "gpu": 1,
+        "gpu_model": None,
+        "mem_mb": 65_536,
+        "runtime": 1440,
+        "cpus_per_task": 8,
         "compiler_path": None,
+    }
+    assert roles["train"].resources == everyone | {
         "training": {"per_device_train_batch_size": 8, "gradient_checkpointing": False, "save_total_limit": 2},
         "tracking": {"wandb": {"project": "bbj", "entity": None, "mode": "offline"}, "name": "v1"},
     }
     others = [stage for stage in roles.values() if stage.kind != "train"]
-    assert all(stage.resources == {"gpu": 1, "compiler_path": None} for stage in others)
+    assert all(stage.resources == everyone for stage in others)
     assert stages(bare, SPEC)["train"].resources["tracking"] == {"wandb": None, "name": "v1"}
 
 
@@ -103,13 +109,56 @@ def test_of_equal_trainings_the_first_experiment_is_asked(bare: Path) -> None:
     assert train.resources["tracking"]["name"] == "v0"
 
 
+def asks(root: Path, kind: str, digest: str, *, remote: bool) -> dict[str, Any]:
+    functions = Workflow(root, remote=remote).resources(kind)
+    said = {name: function(SimpleNamespace(digest=digest)) for name, function in functions.items()}
+    return {name: value for name, value in said.items() if value is not None}
+
+
 @pytest.mark.parametrize(("gpu", "asked"), [(0, 1), (1, 1), (3, 3)])
 def test_a_training_asks_an_engine_for_its_gpus(bare: Path, gpu: int, asked: int) -> None:
     text = SPEC.replace("gpu: 0", f"gpu: {gpu}").replace("global_train_batch_size: 8", "global_train_batch_size: 24")
     train = stages(bare, text)["train"]
-    wildcards = SimpleNamespace(digest=train.digest)
-    assert Workflow(bare).gpus("train")(wildcards) == asked
+    assert asks(bare, "train", train.digest, remote=False) == {"gpu": asked}
     # A node of a cluster reads the Snakefile again; by then the spec may say something else.
     prepare(bare, train)
     stages(bare, text.replace("r: 4", "r: 16"))
-    assert Workflow(bare).gpus("train")(wildcards) == asked
+    assert asks(bare, "train", train.digest, remote=False) == {"gpu": asked}
+
+
+def test_a_job_asks_a_cluster_for_what_the_spec_says(bare: Path) -> None:
+    own = "gpu: 2, gpu_model: h100, mem_mb: 9000, runtime: 77, cpus_per_task: 5"
+    text = SPEC.replace("gpu: 0", own).replace("per_device_train_batch_size: 8", "per_device_train_batch_size: 4")
+    roles = stages(bare, text.replace("gguf: []", "gguf: [f16]"))
+    always = {"nodes": 1, "slurm_extra": "--signal=TERM@120"}
+    said = {"mem_mb": 9000, "runtime": 77, "cpus_per_task": 5} | always
+    small = {"mem_mb": 16_000, "runtime": 240} | always
+    wanted = {
+        "train": {"gpu": 2, "gpu_model": "h100"} | said,
+        "generate": {"gpu": 1, "gpu_model": "h100"} | said,
+        "base_generate": {"gpu": 1, "gpu_model": "h100"} | said,
+        "gguf": said,
+        **dict.fromkeys(("audit", "split", "contamination", "score"), small),
+    }
+    for role, asked in wanted.items():
+        assert asks(bare, roles[role].kind, roles[role].digest, remote=True) == asked, role
+    prepare(bare, roles["train"])
+    assert asks(bare, "score", roles["score"].digest, remote=False) == {}
+    on_cpu = stages(bare, SPEC.replace("r: 4", "r: 16"))
+    assert "gpu" not in asks(bare, "train", on_cpu["train"].digest, remote=True)
+    assert asks(bare, "train", roles["train"].digest, remote=True) == wanted["train"]  # as its stage.json has it
+    # What an older bbjspec wrote says less.
+    document = json.loads((bare / roles["train"].directory / "stage.json").read_text())
+    document["resources"] = {}
+    (bare / roles["train"].directory / "stage.json").write_text(json.dumps(document))
+    assert asks(bare, "train", roles["train"].digest, remote=True) == {"gpu": 1} | small
+
+
+def test_a_node_removes_no_marker(bare: Path) -> None:
+    """It may not see yet the manifest of what another node has made."""
+    directory = prepare(bare, stages(bare, SPEC)["split"]).parent
+    (directory / DONE).touch()
+    Workflow(bare, node=True)
+    assert (directory / DONE).exists()
+    Workflow(bare)
+    assert not (directory / DONE).exists()

@@ -17,16 +17,17 @@ ORDER = [
     {"markdown", "terminal", "progress", "signals"},
     {"yamlio", "spec", "suite", "suitefields", "data", "sandbox", "sandbox_child"},
     {"stage", "stagelog", "sources", "references"},
-    {"store", "published", "publish", "parent", "placing", "leaderboard", "committing", "rating"},
+    {"owner", "store", "published", "publish", "parent", "placing", "leaderboard", "committing", "rating"},
     {"architecture", "memory"},
     {"stages", "generation"},
     {"selftest", "selftasks"},
     {"suites"},
     {"exporting", "experiment", "plan"},
-    {"history", "needs", "gc"},
+    {"history", "needs", "gc", "cluster"},
     {"doctor", "cardview", "loop", "misuse"},
     {"why", "planview", "auditview", "comparing", "report"},
-    {"workflow", "backends", "cli", "__main__"},
+    {"workflow", "backends"},
+    {"remote", "cli", "__main__"},
 ]
 LAYER = {name: level for level, names in enumerate(ORDER) for name in names}
 HEAVY = {

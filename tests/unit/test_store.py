@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -139,6 +140,26 @@ def test_an_input_that_is_not_whole_is_named(root: Path) -> None:
     stage = Stage("dummy", {}, {"first": upstream}, {})
     with pytest.raises(StageFailed, match=rf"its input first \({upstream.directory}\) is not whole; run again"):
         store.run(store.prepare(root, stage))
+
+
+def test_a_job_waits_for_what_another_node_has_written(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upstream = dummy(root, name="upstream")
+    store.run(store.prepare(root, upstream))
+    manifest = root / upstream.directory / store.MANIFEST
+    manifest.rename(manifest.with_name("not seen yet"))
+    stage = Stage("dummy", {}, {"first": upstream}, {"text": Source(("text",), sha256_file(root / "text"))})
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(store, "_LATENCY_S", 20.0)
+    seen = threading.Timer(0.5, lambda: manifest.with_name("not seen yet").rename(manifest))
+    seen.start()
+    store.run(store.prepare(root, stage))
+    seen.join()
+    assert runs(root) == 2
+    manifest.unlink()
+    monkeypatch.setattr(store, "_LATENCY_S", 0.5)
+    other = Stage("dummy", {"n": 2}, {"first": upstream}, {})
+    with pytest.raises(StageFailed, match=rf"its input first \({upstream.directory}\) is not whole; run again"):
+        store.run(store.prepare(root, other))
 
 
 def test_not_a_stage_file(root: Path) -> None:

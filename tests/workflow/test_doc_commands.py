@@ -27,7 +27,7 @@ IDS = [f"t/print/{i}" for i in range(100, 124)]
 CODES = {"bbjspec compare": {0, 1, 5}, "bbjspec doctor": {0, 3}, "tail -f": {124}}
 # Lines that are not run here: why, and what is run in their place to see that they would be understood.
 NOT_HERE = {
-    r"make (demo|test|lint|soak)": ("CI runs it, this test is part of it", "make --dry-run \\1"),
+    r"make (install|demo|test|lint|soak)": ("CI runs it, this test is part of it", "make --dry-run \\1"),
     r"\. \.venv/bin/activate": ("the test has its environment", ""),
     r"tensorboard (.*)": ("it serves until it is stopped", "tensorboard --inspect \\1"),
     r"pip install bbjspec\[wandb\]": ("it needs a network; test_docs.py knows the extra", ""),
@@ -39,6 +39,7 @@ NOT_HERE = {
         "it serves until it is stopped",
         "timeout --preserve-status --signal INT 3 \\1",
     ),
+    r"python -m tests\.cluster\.slurm (.*) -n": ("it needs root and SLURM's daemons; tests/cluster uses it", "\\1 -n"),
     r"bbjspec check --suite --compiler bbjcpl": ("it needs BBj", "bbjspec check --help | grep -e --compiler"),
 }
 

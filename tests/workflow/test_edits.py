@@ -138,6 +138,7 @@ EDITS = [
     Edit("export.dir, of nothing", spec("gguf: []", "gguf: [], dir: /srv/models"), NOTHING),
     Edit("export.gguf", spec("gguf: []", "gguf: [q8_0]"), EXPORT),
     Edit("resources.gpu", spec("gpu: 0", "gpu: 1"), NOTHING),
+    Edit("resources of a cluster", spec("gpu: 0", "gpu: 0, mem_mb: 300, runtime: 9, cpus_per_task: 3"), NOTHING),
     Edit("resources.gpu above the engine's", GPUS, CARD),
     Edit("resources.gpu above the engine's, and lora.r", all_of(GPUS, spec("r: 4", "r: 8")), TRAIN),
     Edit("card.template renamed", all_of(move(TEMPLATE, "t.j2"), add("card: {template: t.j2}")), NOTHING),

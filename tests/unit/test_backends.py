@@ -12,6 +12,7 @@ import pytest
 from bbjspec.backends import BACKENDS, compile_to, make
 from bbjspec.errors import BadInput, UsageError
 from bbjspec.stage import KINDS
+from bbjspec.workflow import Workflow
 from tests.harness import REPOSITORY, run, write_project
 
 
@@ -74,10 +75,11 @@ def test_the_makefile_is_the_plan(project: Path, monkeypatch: pytest.MonkeyPatch
     assert f".PHONY: all v1\nall: {publish}\n\nv1: {publish}\n" in text
 
 
-def test_the_gpu_slot_is_the_same_on_both_engines() -> None:
+def test_the_gpu_slot_is_the_same_on_both_engines(project: Path) -> None:
     rules = "".join(file.read_text() for file in sorted((REPOSITORY / "rules").glob("*.smk")))
-    asks = re.compile(r'^ +gpu=(?:1|WORKFLOW\.gpus\("\w+"\)),$', re.MULTILINE)
-    of_snakemake = {block.split(":")[0] for block in rules.split("rule _stage_") if asks.search(block)}
+    workflow = Workflow(project)
+    asking = re.findall(r'^rule _stage_(\w+):(?:\n .*|\n)*?\n +\*\*WORKFLOW\.resources\("\1"\),$', rules, re.MULTILINE)
+    of_snakemake = {kind for kind in asking if "gpu" in workflow.resources(kind)}
     assert of_snakemake == {kind for kind, row in KINDS.items() if row.gpu} != set()
     assert "gpu=0" not in rules, "Snakemake takes gpu=0 for a request"
 

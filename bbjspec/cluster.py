@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 ASKED = ("gpu", "gpu_model", "mem_mb", "runtime", "cpus_per_task", "nodes", "slurm_extra")
+SIZES = ("mem_mb", "runtime", "cpus_per_task")
 HEAVY = ("train", "generate", "gguf")  # hold a model: the spec's `resources` are meant for them
 SMALL = {"mem_mb": 16_000, "runtime": 240}  # MB and minutes of the others' jobs; their cores are their rule's threads
 # Two minutes before the time limit, to the job's processes: a step of training, and its checkpoint, take less.
@@ -24,7 +25,7 @@ def asked(kind: str, resources: Mapping[str, Any]) -> dict[str, int | str]:
     `nodes` is 1: SLURM may gather several GPUs from several nodes, and a training's processes are those of one machine.
     """
     count = gpus(kind, resources)
-    own = {name: resources[name] for name in ("mem_mb", "runtime", "cpus_per_task") if name in resources}
+    own = {name: resources[name] for name in SIZES if name in resources}
     model = resources.get("gpu_model") if count else None
     every = {
         "gpu": count or None,

@@ -61,7 +61,7 @@ def elsewhere(directory: Path) -> str | None:
         age = time.time() - (directory / OWNER).stat().st_mtime
     except OSError:
         return None
-    if owner is None or owner.get("machine") == socket.gethostname() or age > _FRESH_S:
+    if owner is None or owner.get("machine") == socket.gethostname() or abs(age) > _FRESH_S:
         return None
     return str(owner.get("who"))
 

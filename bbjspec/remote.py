@@ -99,6 +99,7 @@ def _command(asked: Asked, names: Collection[str] | None) -> Check:
     kinds = [(stage.kind, cluster.asked(stage.kind, stage.resources)) for stage in asked.those(lambda _: True)]
     most = max((said for kind, said in kinds if kind in cluster.HEAVY), key=lambda said: said.get("gpu", 0), default={})
     gpus = f"{most['gpu_model']}:{most['gpu']}" if "gpu_model" in most else most.get("gpu")
-    words = ["srun", "--nodes=1", "--ntasks=1", "--time=5", *([f"--gpus={gpus}"] if gpus else [])]
+    sizes = [f"--mem={most['mem_mb']}", f"--cpus-per-task={most['cpus_per_task']}"] if most else []
+    words = ["srun", "--nodes=1", "--ntasks=1", "--time=5", *sizes, *([f"--gpus={gpus}"] if gpus else [])]
     line = shlex.join(words) + " " + command("doctor", *sorted(names or ()))
-    return judged("a node", "what it sees and has", asked.everyone, line)
+    return judged("to ask one", "what a node sees and has", asked.everyone, line)

@@ -7,6 +7,8 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from bbjspec.digest import FileHashes
 from bbjspec.errors import BbjspecError, UsageError
 from bbjspec.plan import ExperimentPlan
 from bbjspec.stage import KINDS, Stage
+from bbjspec.stagelog import LOG
+from bbjspec.why import last_error
 
 INVALID = "build/invalid/done"
 
@@ -38,6 +42,7 @@ class Workflow:
         self.root = root
         self.reporting = reporting
         self.remote = remote
+        self.node = node
         self._began = time.time()
         self.plan = _plan.read_plan(root, self._hashes, refresh=refresh)
         self._hashes.save()
@@ -129,12 +134,28 @@ class Workflow:
 
     def _resource(self, kind: str, name: str, default: int | None) -> Callable[[Any], int | str | None]:
         def of_wildcards(wildcards: Any) -> int | str | None:
-            if stage := self.plan.stages.get(wildcards.digest):
-                return cluster.asked(kind, stage.resources).get(name, default)
+            # What a job was submitted with stands in its stage.json; its spec may have been edited since.
+            stage = None if self.node else self.plan.stages.get(wildcards.digest)
+            if stage:
+                return cluster.asked(kind, self._largest(stage).resources).get(name, default)
             document = store.read_json(self.root / "build" / kind / wildcards.digest / store.STAGE) or {}
             return cluster.asked(kind, {"gpu": 1, **document.get("resources", {})}).get(name, default)
 
         return of_wildcards
+
+    def _largest(self, stage: Stage) -> Stage:
+        """The stage, asking a cluster for as much memory, time and cores as any experiment that shares it says."""
+        return replace(stage, resources={**stage.resources, **self._sizes.get(stage.digest, {})})
+
+    @cached_property
+    def _sizes(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for experiment in self.plan.experiments.values():
+            for stage in experiment.roles.values():
+                known = found.setdefault(stage.digest, {})
+                for name in cluster.SIZES:
+                    known[name] = max(known.get(name, 0), getattr(experiment.spec.resources, name))
+        return found
 
     def _made(self, directories: Iterable[str]) -> list[str]:
         """What a report tells the times of: the markers that are there, so that nothing is run for it."""
@@ -155,9 +176,21 @@ class Workflow:
             self.prepare()
 
     def failed(self) -> None:
-        """What the Snakefile does when a job failed: a stage tells its own failure, unless it was killed."""
-        for line in self.killed(self._began):
+        """What the Snakefile does when a job failed: a stage tells its own failure, unless it was killed, or told it
+        on a cluster's node."""
+        for line in [*self.killed(self._began), *(self._told_elsewhere() if self.remote else ())]:
             print(f"bbjspec: {line}", file=sys.stderr)
+
+    def _told_elsewhere(self) -> list[str]:
+        """A line for each stage that has failed since we began, with its own reason."""
+        said = set()
+        for experiment in self.plan.experiments.values():
+            for stage in self.plan.needed(experiment):
+                log = self.root / stage.directory / LOG
+                with contextlib.suppress(OSError):
+                    if log.stat().st_mtime >= self._began and (why := last_error(log)):
+                        said.add(f"{stage.kind} {stage.digest[:8]}: {why} ({stage.directory}/{LOG})")
+        return sorted(said)
 
     def killed(self, since: float) -> list[str]:
         """A line for each stage that was at work since then (as time.time() has it) and ended without a word."""
@@ -179,7 +212,7 @@ class Workflow:
             if self.plan.experiment_state(experiment) != "to run":
                 continue
             for stage in self.plan.needed(experiment):
-                store.prepare(self.root, stage, self.plan.published.stages.get(stage.digest))
+                store.prepare(self.root, self._largest(stage), self.plan.published.stages.get(stage.digest))
             store.write_json(
                 self.root / experiment.publish_directory / store.STAGE,
                 self.plan.publishing(experiment),

@@ -86,6 +86,8 @@ RENAMED: dict[str, tuple[str, str]] = {
     "num_gpus": ("other tools'", "resources.gpu"),
     "gpu_type": ("other tools'", "resources.gpu_model"),
     "mem": ("SLURM's", "resources.mem_mb"),
+    "memory": ("other tools'", "resources.mem_mb"),
+    "gres": ("SLURM's", "resources.gpu"),
     "walltime": ("other tools'", "resources.runtime"),
     "time_limit": ("other tools'", "resources.runtime"),
     "cpus": ("other tools'", "resources.cpus_per_task"),
@@ -112,7 +114,10 @@ _PLACE = (
 _LORA = "it is always so: the adapter is LoRA, and QLoRA with model.load_in_4bit: true"
 
 EXPLAINED: dict[str, str] = {
-    **dict.fromkeys(("partition", "account", "qos", "queue", "slurm_partition", "slurm_account"), _PLACE),
+    **dict.fromkeys(
+        ("partition", "account", "qos", "queue", "constraint", "slurm_partition", "slurm_account", "slurm_extra"),
+        _PLACE,
+    ),
     "gradient_accumulation_steps": _DERIVED,
     "adapter": _LORA,
     "peft_type": _LORA,

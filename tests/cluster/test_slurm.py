@@ -66,7 +66,7 @@ def node(cluster: Slurm, state: str) -> None:
 
 
 def test_a_node_is_asked_what_it_has_by_the_line_that_the_plan_says(cluster: Slurm, project: Path) -> None:
-    (line,) = (check.found for check in remote.checks(read_plan(project), {"v1"}) if check.name == "a node")
+    (line,) = (check.found for check in remote.checks(read_plan(project), {"v1"}) if check.name == "to ask one")
     done = cluster.run(*shlex.split(line), cwd=project, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search("^ok +experiments +1 experiment, to run: v1$", done.stdout, re.MULTILINE)

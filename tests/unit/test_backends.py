@@ -121,3 +121,53 @@ def test_a_back_end_that_is_not_there(project: Path) -> None:
     with pytest.raises(UsageError, match="no back end 'ninja'; there are make, json"):
         compile_to("ninja", project)
     assert run(project, "bbjspec", "compile", "--to", "ninja").returncode == 2
+
+
+class Wildcards:
+    """What Snakemake gives a rule's functions."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+
+
+def asked(workflow: Workflow, kind: str, digest: str) -> dict[str, object]:
+    found = {name: of(Wildcards(digest)) for name, of in workflow.resources(kind).items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def test_what_experiments_share_asks_a_cluster_for_the_largest(project: Path) -> None:
+    (project / "experiments/v0.yaml").write_text(
+        "extends: v1\ntraining: {learning_rate: 2e-3}\nresources: {mem_mb: 1000, runtime: 2880, cpus_per_task: 1}\n"
+    )
+    workflow = Workflow(project, remote=True)
+    roles = [workflow.plan.experiments[name].roles for name in ("v0", "v1")]
+    assert roles[0]["base_generate"] is roles[1]["base_generate"]
+    shared = asked(workflow, "generate", roles[0]["base_generate"].digest)
+    assert (shared["mem_mb"], shared["runtime"], shared["cpus_per_task"]) == (65536, 2880, 8)
+    own = asked(workflow, "train", roles[0]["train"].digest)
+    assert (own["mem_mb"], own["runtime"], own["cpus_per_task"]) == (1000, 2880, 1)
+
+
+def test_a_job_keeps_what_it_was_submitted_with(project: Path) -> None:
+    workflow = Workflow(project, remote=True)
+    digest = workflow.plan.experiments["v1"].roles["train"].digest
+    before = asked(workflow, "train", digest)
+    workflow.prepare()
+    spec = project / "experiments/v1.yaml"
+    text = re.sub("^resources: .*\n", "", spec.read_text(), flags=re.MULTILINE)
+    spec.write_text(f"{text}resources: {{gpu: 1, mem_mb: 1000}}\n")
+    assert asked(Workflow(project, remote=True, node=True), "train", digest) == before
+    assert asked(Workflow(project, remote=True), "train", digest) == {**before, "gpu": 1, "mem_mb": 1000}
+
+
+def test_why_a_stage_failed_on_a_node_is_told_here(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workflow = Workflow(project, remote=True)
+    stage = workflow.plan.experiments["v1"].roles["train"]
+    log = project / stage.directory / "stage.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("2026-01-02T03:04:05 INFO starts\n2026-01-02T03:04:06 ERROR no GPU here\n")
+    capsys.readouterr()
+    workflow.failed()
+    assert capsys.readouterr().err == (
+        f"bbjspec: train {stage.digest[:8]}: no GPU here ({stage.directory}/stage.log)\n"
+    )

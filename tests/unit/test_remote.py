@@ -62,8 +62,9 @@ def test_links_bases_compilers_and_servers(project: Path, monkeypatch: pytest.Mo
     assert (found["bbjcpl"].state, found["server"].state) == ("lacks", "warning")
     assert found["server"].found == "http://localhost:11434/v1, which a node asks"
     assert found["environment"].found.startswith("set here, and so in jobs: HF_HOME, HF_HUB_OFFLINE of ")
-    assert found["a node"].found == (
-        f"srun --nodes=1 --ntasks=1 --time=5 --gpus=h100:4 {sys.executable} -m bbjspec doctor v1"
+    assert found["to ask one"].found == (
+        "srun --nodes=1 --ntasks=1 --time=5 --mem=65536 --cpus-per-task=8 --gpus=h100:4 "
+        f"{sys.executable} -m bbjspec doctor v1"
     )
     assert "secret" not in str(found)
 

@@ -289,7 +289,13 @@ print("ended", flush=True)
 def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "votes.jsonl"), "0"]
     child = subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=REPOSITORY,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # the tests may run in the background
     )
     assert child.stdout is not None
     yield child, child.stdout.readline().strip()

@@ -21,7 +21,7 @@ def to_commit(root: Path, results: str, paths: Sequence[str]) -> list[str]:
     A folder inside another of them is not named again. What .gitignore leaves out is told, not added; when that is the
     folder of `results` there is nothing to commit. A warning where git would take the weights whole for want of LFS.
     """
-    if _git(root, "rev-parse", "--is-inside-work-tree") != "true":
+    if git(root, "rev-parse", "--is-inside-work-tree") != "true":
         return []
     outer = [path for path in paths if not any(path.startswith(f"{other}/") for other in paths)]
     ignored = left_out(root, outer)
@@ -32,17 +32,17 @@ def to_commit(root: Path, results: str, paths: Sequence[str]) -> list[str]:
     if ignored:
         lines.append(f"not to commit, by .gitignore: {shlex.join(sorted(ignored))}")
     weights = [f"{path}/{WEIGHTS}" for path in wanted if (root / path / WEIGHTS).is_file()]
-    if weights and not _git(root, "config", "filter.lfs.clean"):
+    if weights and not git(root, "config", "filter.lfs.clean"):
         lines.append(LFS)
     return lines
 
 
 def left_out(root: Path, paths: Sequence[str]) -> set[str]:
     """Those of the paths that .gitignore leaves out; none without git."""
-    return set((_git(root, "check-ignore", "--", *paths) or "").splitlines()) if paths else set()
+    return set((git(root, "check-ignore", "--", *paths) or "").splitlines()) if paths else set()
 
 
-def _git(root: Path, *words: str) -> str | None:
+def git(root: Path, *words: str) -> str | None:
     """What git says on standard output; None where it says no, takes too long, or is not there."""
     try:
         done = subprocess.run(

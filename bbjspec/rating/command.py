@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import os
 import shlex
-import subprocess
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from bbjspec import terminal
-from bbjspec.committing import to_commit
+from bbjspec.committing import git, to_commit
 from bbjspec.errors import BadInput, EnvironmentLacks, Finding, UsageError
 from bbjspec.markdown import plain_name
 from bbjspec.published import LOCKFILE
@@ -108,7 +107,7 @@ def export(root: Path, asked: Asked, file: Path) -> None:
     except OSError as error:
         raise EnvironmentLacks(f"{file}: cannot be written: {error.strerror}") from error
     print(f"{file}: for {session.rater}, who opens it in a browser and sends ratings.json back")
-    print(f"then: bbjspec rate {asked.name}{_option(asked)} --import ratings.json")
+    print(f"then: bbjspec rate {asked.name}{section.option(asked.against)} --import ratings.json")
 
 
 def take_back(root: Path, asked: Asked, file: Path) -> None:
@@ -120,8 +119,8 @@ def take_back(root: Path, asked: Asked, file: Path) -> None:
     session = _session(root, answers, document.rater)
     if document.page != session.page:
         message = (
-            f"rates other answers than those of {asked.name} and {_whom(asked)} now; import it at the commit at which "
-            "it was exported"
+            f"rates other answers than those of {asked.name} and {section.whom(asked.against)} now; import it at the "
+            "commit at which it was exported"
         )
         raise BadInput([Finding(str(file), 0, 0, "page", message)])
     made = []
@@ -165,7 +164,7 @@ def _unrated(root: Path, name: str, against: str) -> str:
     """What is said of a comparison without ratings. Raises as `read` does for one that there cannot be."""
     if not read(root, name, against).to_rate:
         return f"{name} and {against} answer every realistic prompt alike: there is nothing to rate."
-    return f"Not rated yet: `bbjspec rate {name}{_option(Asked(name, against))}`."
+    return f"Not rated yet: `bbjspec rate {name}{section.option(against)}`."
 
 
 def as_data(root: Path, name: str, against: str | None = None) -> list[dict[str, Any]]:
@@ -261,7 +260,7 @@ def _after(root: Path, asked: Asked, session: RaterSession) -> None:
     done, of = len(session.votes()), len(session.showings)
     if done < of:
         rater = "" if session.rater == _user() else f" --rater {shlex.quote(session.rater)}"
-        print(f"{done} of {of} rated; bbjspec rate {asked.name}{_option(asked)}{rater} goes on")
+        print(f"{done} of {of} rated; bbjspec rate {asked.name}{section.option(asked.against)}{rater} goes on")
     else:
         _show(root, asked.name, asked.against)
         print(f"bbjspec rate {asked.name} --report puts this into the card")
@@ -303,13 +302,7 @@ def _document(file: Path) -> _Document:
 
 def _user() -> str | None:
     """Who sits here, by git's configuration or else by the system; None where neither knows."""
-    try:
-        done = subprocess.run(
-            ["git", "config", "user.name"], capture_output=True, text=True, timeout=10, check=False, errors="replace"
-        )
-        name = done.stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        name = ""
+    name = git(Path.cwd(), "config", "user.name")
     try:
         return (name or getpass.getuser())[:LONGEST_NAME].strip()
     except (OSError, KeyError):
@@ -325,11 +318,3 @@ def _tell(url: str) -> None:
         import webbrowser
 
         webbrowser.open(url)
-
-
-def _whom(asked: Asked) -> str:
-    return "its base" if asked.against == BASE else asked.against
-
-
-def _option(asked: Asked) -> str:
-    return "" if asked.against == BASE else f" --against {asked.against}"

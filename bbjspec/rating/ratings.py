@@ -26,7 +26,6 @@ FILE, KEY = "ratings.jsonl", "ratings_key.json"
 LONGEST_NOTE, LONGEST_NAME = 2000, 60  # characters
 LONGEST_MS = 365 * 24 * 60 * 60 * 1000
 NAME = f"a name of at most {LONGEST_NAME} visible characters on one line"
-VOTES = ("left", "right", "tie", "bad")
 Vote = Literal["left", "right", "tie", "bad"]
 Warn = Callable[[str], None]
 

@@ -51,9 +51,8 @@ def results(root: Path, name: str, lock: Mapping[str, Any] | None = None) -> lis
             if against not in keys:
                 raise
             continue
-        if keys.get(against) != ratings.key_of(answers):
-            ratings.write_key(folder, answers)
-            keys[against] = ratings.key_of(answers)
+        ratings.write_key(folder, answers)
+        keys[against] = ratings.key_of(answers)
     return [result(name, one, keys[one], votes) for one in sorted(rated, key=lambda one: (one != BASE, one))]
 
 
@@ -67,7 +66,7 @@ def section(name: str, found: list[dict[str, Any]]) -> str:
 
 def _paragraphs(one: Mapping[str, Any]) -> Iterator[str]:
     """The section of one comparison, block by block."""
-    name, against = one["experiment"], whom(one)
+    name, against = one["experiment"], whom(one["against"])
     if one["identical"] == one["prompts"]:
         yield f"{name} and {against} answer all {one['prompts']} realistic prompts alike: there is nothing to rate."
         return
@@ -106,13 +105,14 @@ def _paragraphs(one: Mapping[str, Any]) -> Iterator[str]:
     yield " ".join(_notes(one))
 
 
-def whom(one: Mapping[str, Any]) -> str:
+def whom(against: str) -> str:
     """What it was rated against, in words."""
-    return "its base" if one["against"] == BASE else str(one["against"])
+    return "its base" if against == BASE else against
 
 
-def _option(one: Mapping[str, Any]) -> str:
-    return "" if one["against"] == BASE else f" --against {one['against']}"
+def option(against: str) -> str:
+    """What a command says for it: nothing for the base."""
+    return "" if against == BASE else f" --against {against}"
 
 
 def _raters(one: Mapping[str, Any]) -> str:
@@ -163,7 +163,7 @@ def _notes(one: Mapping[str, Any]) -> Iterator[str]:
 
 def _begun(one: Mapping[str, Any], waiting: list[Mapping[str, Any]]) -> str:
     said = ", ".join(f"{span(rater['name'])} has rated {rater['rated']} of {rater['of']}" for rater in waiting)
-    command = f"bbjspec rate {one['experiment']}{_option(one)} --rater {shlex.quote(waiting[0]['name'])}"
+    command = f"bbjspec rate {one['experiment']}{option(one['against'])} --rater {shlex.quote(waiting[0]['name'])}"
     return f"{said}: counted when all are. {span(command)} goes on where it was left."
 
 
@@ -176,7 +176,7 @@ def _unfinished(one: Mapping[str, Any]) -> str:
     said = [_begun(one, one["raters"])] if one["raters"] else []
     if one["stale"]:
         said.append(_stale(one))
-    return f"Not rated yet against {whom(one)}. {' '.join(said)}"
+    return f"Not rated yet against {whom(one['against'])}. {' '.join(said)}"
 
 
 def without(card: str) -> str | None:

@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import uvicorn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,7 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bbjspec.errors import BbjspecError, EnvironmentLacks, UsageError, one_line
 from bbjspec.rating.page import page
-from bbjspec.rating.ratings import LONGEST_MS, LONGEST_NOTE
+from bbjspec.rating.ratings import LONGEST_MS, LONGEST_NOTE, Vote
 from bbjspec.rating.session import Session
 from bbjspec.signals import heeded
 
@@ -47,7 +47,7 @@ class Cast(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     number: Annotated[int, Field(ge=1)]
-    vote: Literal["left", "right", "tie", "bad"] | None
+    vote: Vote | None
     note: Annotated[str, Field(max_length=LONGEST_NOTE)]
     ms: Annotated[int, Field(ge=0, le=LONGEST_MS)]
 
